@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/text.h"
+#include <ctype.h>
+#include <string.h>
+
+#define DISTANCE_LENGTH_MAX 63
+
+bool mig_text_copy(char *buffer, size_t size, const char *text)
+{
+    size_t length = strnlen(text, size);
+    bool whole = length < size;
+
+    if (!whole) {
+        length = size - 1;
+    }
+    memcpy(buffer, text, length);
+    buffer[length] = '\0';
+    return whole;
+}
+
+static int digit_value(char character)
+{
+    if (character >= '0' && character <= '9') {
+        return character - '0';
+    }
+    if (character >= 'a' && character <= 'f') {
+        return character - 'a' + 10;
+    }
+    if (character >= 'A' && character <= 'F') {
+        return character - 'A' + 10;
+    }
+    return 16;
+}
+
+static bool parse_digits(const char *text, unsigned base, uint64_t max, uint64_t *ret)
+{
+    uint64_t value = 0;
+
+    if (!*text) {
+        return false;
+    }
+    for (; *text; text++) {
+        unsigned digit = (unsigned)digit_value(*text);
+
+        if (digit >= base || digit > max || value > (max - digit) / base) {
+            return false;
+        }
+        value = value * base + digit;
+    }
+    *ret = value;
+    return true;
+}
+
+bool mig_text_parse_u64(const char *text, uint64_t max, uint64_t *ret)
+{
+    return parse_digits(text, 10, max, ret);
+}
+
+bool mig_text_parse_base0(const char *text, uint64_t max, uint64_t *ret)
+{
+    if (text[0] == '0' && (text[1] == 'x' || text[1] == 'X')) {
+        return parse_digits(text + 2, 16, max, ret);
+    }
+    if (text[0] == '0' && text[1]) {
+        return parse_digits(text + 1, 8, max, ret);
+    }
+    return parse_digits(text, 10, max, ret);
+}
+
+bool mig_text_starts_with(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+bool mig_text_equal_nocase(const char *a, const char *b)
+{
+    while (*a && tolower((unsigned char)*a) == tolower((unsigned char)*b)) {
+        a++;
+        b++;
+    }
+    return tolower((unsigned char)*a) == tolower((unsigned char)*b);
+}
+
+unsigned mig_text_distance(const char *a, const char *b, unsigned limit)
+{
+    unsigned row[DISTANCE_LENGTH_MAX + 1];
+    size_t a_length = strlen(a), b_length = strlen(b);
+
+    if (a_length > DISTANCE_LENGTH_MAX || b_length > DISTANCE_LENGTH_MAX) {
+        return limit;
+    }
+    for (size_t j = 0; j <= b_length; j++) {
+        row[j] = (unsigned)j;
+    }
+    for (size_t i = 1; i <= a_length; i++) {
+        unsigned diagonal = row[0];
+
+        row[0] = (unsigned)i;
+        for (size_t j = 1; j <= b_length; j++) {
+            unsigned above = row[j];
+            unsigned best = diagonal + (a[i - 1] != b[j - 1]);
+
+            if (row[j] + 1 < best) {
+                best = row[j] + 1;
+            }
+            if (row[j - 1] + 1 < best) {
+                best = row[j - 1] + 1;
+            }
+            diagonal = above;
+            row[j] = best;
+        }
+    }
+    return row[b_length] < limit ? row[b_length] : limit;
+}

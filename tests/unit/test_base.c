@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tests of src/base: errors, buffers, text, files. */
+#include "base/buffer.h"
+#include "base/file.h"
+#include "base/text.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+static void test_error_is_cut_not_overrun(void **state)
+{
+    struct mig_error error;
+    char long_text[2 * MIG_ERROR_MESSAGE_SIZE];
+
+    (void)state;
+    memset(long_text, 'x', sizeof(long_text) - 1);
+    long_text[sizeof(long_text) - 1] = '\0';
+    assert_int_equal(mig_error_set(&error, MIG_E_BUSY, MIG_DOMAIN_NVML, 19, "%s", long_text),
+                     MIG_E_BUSY);
+    assert_int_equal(strlen(error.message), MIG_ERROR_MESSAGE_SIZE - 1);
+    mig_error_prefix(&error, "gpu %d", 3);
+    assert_true(mig_text_starts_with(error.message, "gpu 3: xxx"));
+    assert_int_equal(strlen(error.message), MIG_ERROR_MESSAGE_SIZE - 1);
+    for (int i = 0; i < 100; i++) {
+        mig_error_add_holder(&error, "python3 (pid %d)", i);
+    }
+    assert_true(mig_text_starts_with(error.holders, "python3 (pid 0), python3 (pid 1)"));
+    assert_int_equal(strlen(error.holders), MIG_ERROR_HOLDERS_SIZE - 1);
+}
+
+static void test_error_may_be_null_and_may_quote_itself(void **state)
+{
+    struct mig_error error;
+
+    (void)state;
+    assert_int_equal(mig_error_set(NULL, -1, MIG_DOMAIN_NONE, 0, "x"), -1);
+    mig_error_prefix(NULL, "x");
+    mig_error_add_holder(NULL, "x");
+    assert_int_equal(mig_error_set_errno(&error, -1, ENOENT, "could not open %s", "a"), -1);
+    assert_string_equal(error.message, "could not open a: No such file or directory");
+    mig_error_set(&error, -1, MIG_DOMAIN_NONE, 0, "again: %s", error.message);
+    assert_string_equal(error.message, "again: could not open a: No such file or directory");
+}
+
+static void test_buffer_limit_sticks(void **state)
+{
+    MIG_AUTO_BUFFER struct mig_buffer buffer;
+
+    (void)state;
+    mig_buffer_init(&buffer, 8);
+    assert_int_equal(mig_buffer_printf(&buffer, "%d", 1234), 0);
+    assert_int_equal(mig_buffer_puts(&buffer, "56789"), EFBIG);
+    assert_int_equal(mig_buffer_puts(&buffer, "5"), EFBIG);
+    assert_string_equal(buffer.data, "1234");
+    assert_null(mig_buffer_take(&buffer));
+}
+
+static void test_buffer_take_hands_over(void **state)
+{
+    MIG_AUTO_BUFFER struct mig_buffer buffer;
+    MIG_AUTO_FREE char *text = NULL;
+
+    (void)state;
+    mig_buffer_init(&buffer, 100000);
+    for (int i = 0; i < 10000; i++) {
+        assert_int_equal(mig_buffer_puts(&buffer, "x"), 0);
+    }
+    text = mig_buffer_take(&buffer);
+    assert_int_equal(strlen(text), 10000);
+    assert_null(buffer.data);
+}
+
+static void test_text_numbers_are_strict(void **state)
+{
+    static const char *const bad[] = {
+        "", "-1", "+1", " 1", "1 ", "1x", "0x", "256", "99999999999999999999"};
+    uint64_t value;
+
+    (void)state;
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(bad); i++) {
+        assert_false(mig_text_parse_u64(bad[i], 255, &value));
+        assert_false(mig_text_parse_base0(bad[i], 255, &value));
+    }
+    assert_true(mig_text_parse_u64("255", 255, &value));
+    assert_int_equal(value, 255);
+    assert_true(mig_text_parse_u64("18446744073709551615", UINT64_MAX, &value));
+    assert_true(value == UINT64_MAX);
+    assert_true(mig_text_parse_base0("0x20B010DE", UINT32_MAX, &value));
+    assert_int_equal(value, 0x20B010DE);
+    assert_true(mig_text_parse_base0("017", 255, &value));
+    assert_int_equal(value, 15);
+    assert_true(mig_text_parse_base0("0", 255, &value));
+    assert_false(mig_text_parse_base0("08", 255, &value));
+}
+
+static void test_text_distance(void **state)
+{
+    (void)state;
+    assert_int_equal(mig_text_distance("all-balanced", "all-balancd", 9), 1);
+    assert_int_equal(mig_text_distance("kitten", "sitting", 9), 3);
+    assert_int_equal(mig_text_distance("abc", "xyz", 2), 2);
+    assert_true(mig_text_equal_nocase("NVIDIA a30", "nvidia A30"));
+    assert_false(mig_text_equal_nocase("A30", "A300"));
+}
+
+static void test_file_round_trip_and_limit(void **state)
+{
+    char directory[] = "/tmp/mig-base-XXXXXX";
+    char path[128];
+    MIG_AUTO_FREE char *data = NULL;
+    size_t size = 0;
+    struct mig_error error;
+    struct stat status;
+
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    snprintf(path, sizeof(path), "%s/a/b", directory);
+    assert_int_equal(mig_mkdir_parents(path, 0700, &error), 0);
+    assert_int_equal(mig_mkdir_parents(path, 0700, &error), 0);
+    snprintf(path, sizeof(path), "%s/a/b/file", directory);
+    assert_int_equal(mig_file_write_atomic(path, "one", 3, 0600, &error), 0);
+    assert_int_equal(mig_file_write_atomic(path, "two!", 4, 0600, &error), 0);
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0600);
+    assert_int_equal(mig_file_read(path, 4, &data, &size, &error), 0);
+    assert_string_equal(data, "two!");
+    assert_int_equal(size, 4);
+    free(MIG_TAKE(data));
+    assert_int_equal(mig_file_read(path, 3, &data, &size, &error), MIG_E_FAILED);
+    assert_int_equal(error.code, EFBIG);
+    assert_int_equal(mig_file_read("/nonexistent", 3, &data, &size, &error), MIG_E_FAILED);
+    assert_int_equal(error.code, ENOENT);
+    unlink(path);
+    snprintf(path, sizeof(path), "%s/a/b", directory);
+    rmdir(path);
+    snprintf(path, sizeof(path), "%s/a", directory);
+    rmdir(path);
+    rmdir(directory);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_error_is_cut_not_overrun),
+        cmocka_unit_test(test_error_may_be_null_and_may_quote_itself),
+        cmocka_unit_test(test_buffer_limit_sticks),
+        cmocka_unit_test(test_buffer_take_hands_over),
+        cmocka_unit_test(test_text_numbers_are_strict),
+        cmocka_unit_test(test_text_distance),
+        cmocka_unit_test(test_file_round_trip_and_limit),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
