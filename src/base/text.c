@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Strict parsing and comparing of text; nothing here allocates. */
 #include "base/text.h"
 #include <ctype.h>
 #include <string.h>

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+# A small front for Meson: one word for each thing a newcomer wants. `make help` lists them.
+
+BUILD ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+MESON_FLAGS ?=
+
+.PHONY: help all run check check-fast bench asan tsan valgrind fuzz static format install clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+all: ## build everything into build/
+	@tools/install-deps build
+	@tools/build $(BUILD) $(MESON_FLAGS)
+
+run: all ## build, and run the main job on two emulated A30 GPUs
+	@tools/demo $(BUILD)
+
+check: ## install what the tests need, run all of them
+	@tools/install-deps build test
+	@tools/build $(BUILD) -Dtests=true $(MESON_FLAGS)
+	@tools/run-tests $(BUILD)
+
+check-fast: ## unit and emulated tests only
+	@tools/install-deps build test
+	@tools/build $(BUILD) -Dtests=true $(MESON_FLAGS)
+	@tools/run-tests $(BUILD) unit emulated
+
+bench: ## compare with nvidia-mig-parted on the same emulated node (ratios)
+	@tools/install-deps build bench
+	@tools/build $(BUILD) $(MESON_FLAGS)
+	@tools/bench $(BUILD)
+
+asan: ## all tests with AddressSanitizer and UndefinedBehaviorSanitizer
+	@tools/install-deps build test
+	@tools/build build-asan -Db_sanitize=address,undefined -Db_lundef=false
+	@tools/run-tests build-asan unit emulated
+
+tsan: ## the tests that use threads with ThreadSanitizer
+	@tools/install-deps build test
+	@tools/build build-tsan -Db_sanitize=thread -Db_lundef=false
+	@tools/run-tests build-tsan threads
+
+valgrind: ## the unit tests under valgrind
+	@tools/install-deps build test
+	@tools/build $(BUILD) -Dtests=true $(MESON_FLAGS)
+	@tools/run-valgrind $(BUILD)
+
+fuzz: ## each fuzzer for FUZZ_SECONDS (60)
+	@tools/install-deps build fuzz
+	@tools/run-fuzzers build-fuzz $${FUZZ_SECONDS:-60}
+
+static: ## format, layers, sizes, clang build, clang-tidy, cppcheck, shellcheck
+	@tools/install-deps build test static
+	@tools/check-static
+
+format: ## format the sources in place
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+install: ## install to PREFIX (and DESTDIR)
+	@tools/install-deps build
+	@tools/build $(BUILD)-install --prefix=$(PREFIX) --buildtype=release -Dtests=false
+	@DESTDIR=$(DESTDIR) meson install -C $(BUILD)-install --quiet
+
+clean: ## remove what was built
+	rm -rf build build-asan build-tsan build-fuzz build-clang build-install
