@@ -42,8 +42,16 @@ struct mig_gi_info {
     struct mig_device devices[MIG_CI_MAX];
 };
 
+#define MIG_PROBLEM_SIZE 160
+
 struct mig_gpu {
     uint32_t index; /* NVML's */
+    /*
+     * Why this GPU could not be read in full ("could not read MIG mode: GPU is lost"); "" = it
+     * could. With a problem, layout.model is NULL and nothing may be planned for the GPU; the other
+     * GPUs are not affected.
+     */
+    char problem[MIG_PROBLEM_SIZE];
     char uuid[MIG_UUID_SIZE];
     char name[MIG_UUID_SIZE];
     char bus_id[MIG_BUS_ID_SIZE];
@@ -54,7 +62,8 @@ struct mig_gpu {
     bool model_from_driver; /* else the model is the catalogue's, because the driver does not tell
                                placements */
     int64_t memory_used_mib, memory_total_mib;
-    struct mig_layout layout; /* layout.model is NULL when the GPU has no MIG or is not known */
+    struct mig_layout layout; /* layout.model is NULL when the GPU has no MIG, is not known or has
+                                 a problem */
     struct mig_gi_info gi_infos[MIG_GI_MAX];
     uint32_t process_count; /* all; the first process_known of them are kept */
     uint32_t process_known;
