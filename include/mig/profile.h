@@ -3,10 +3,9 @@
  * The grammar of MIG profile names: [Cc.]Gg.Mgb[+attr{,attr} | -attr{,attr}]
  *
  * Names are what people write in config files; they mean something only on a given model. Parsing
- * is a matter of spelling (accepts what nvidia-mig-parted accepts, research on its section 2.3),
- * resolving looks the name up on a model and forgives the spellings that the field mixes: a
- * redundant compute part (7c.7g.40gb), and memory figures that differ by the rounding of a driver
- * (7g.79gb for 7g.80gb).
+ * is a matter of spelling and accepts what nvidia-mig-parted accepts. Resolving looks the name up
+ * on a model and forgives the spellings that the field mixes: a redundant compute part
+ * (7c.7g.40gb), and memory figures that differ by the rounding of a driver (7g.79gb for 7g.80gb).
  */
 #ifndef MIG_PROFILE_H
 #define MIG_PROFILE_H
@@ -44,8 +43,10 @@ struct mig_device_kind {
 };
 
 /*
- * Resolves a name on a model. MIG_E_NO_FIT when the model has no such profile; the message lists
- * what is closest and the hint all that the model has.
+ * Resolves a name on a model. MIG_E_CONFIG when it is not spelled like a profile, MIG_E_NO_FIT when
+ * the model has no such profile; then the message lists what is closest and the hint all that the
+ * model has. Where a GPU instance has two compute profiles of one name, the default goes first,
+ * then the one with the lowest NVML enum.
  */
 MIG_PUBLIC int mig_profile_resolve(const struct mig_model *model, const char *text,
                                    struct mig_device_kind *ret, struct mig_error *error);
