@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command line of `nvidia-smi mig`. */
+#include "emulator/smi_mig.h"
+
+#include "base/cleanup.h"
+#include <stdio.h>
+#include <string.h>
+
+enum mig_option {
+    OPTION_VERB = 0,
+    OPTION_GPU,
+    OPTION_GI,
+    OPTION_CI,
+    OPTION_DEFAULT_CI,
+    OPTION_HELP,
+};
+
+enum mig_argument { ARGUMENT_NONE, ARGUMENT_OPTIONAL, ARGUMENT_REQUIRED };
+
+struct option_row {
+    const char *brief, *full;
+    enum mig_option option;
+    smi_mig_verb *verb;
+    enum mig_argument argument;
+    const char *help;
+};
+
+static const struct option_row rows[] = {
+    {"-h", "--help", OPTION_HELP, NULL, ARGUMENT_NONE, "show this text"},
+    {"-i", "--id", OPTION_GPU, NULL, ARGUMENT_REQUIRED, "GPU index, bus id or UUID, or a list"},
+    {"-gi", "--gpu-instance-id", OPTION_GI, NULL, ARGUMENT_REQUIRED, "GPU instance id or a list"},
+    {"-ci", "--compute-instance-id", OPTION_CI, NULL, ARGUMENT_REQUIRED,
+     "compute instance id or a list"},
+    {"-lgip", "--list-gpu-instance-profiles", OPTION_VERB, smi_list_gi_profiles, ARGUMENT_NONE,
+     "list GPU instance profiles"},
+    {"-lgipp", "--list-gpu-instance-possible-placements", OPTION_VERB, smi_list_gi_placements,
+     ARGUMENT_NONE, "list where GPU instances may start"},
+    {"-C", "--default-compute-instance", OPTION_DEFAULT_CI, NULL, ARGUMENT_NONE,
+     "with -cgi: also create the default compute instance"},
+    {"-cgi", "--create-gpu-instance", OPTION_VERB, smi_create_gis, ARGUMENT_REQUIRED,
+     "create GPU instances: profile ids or names, each with :START or not"},
+    {"-dgi", "--destroy-gpu-instance", OPTION_VERB, smi_destroy_gis, ARGUMENT_NONE,
+     "destroy GPU instances"},
+    {"-lgi", "--list-gpu-instances", OPTION_VERB, smi_list_gis, ARGUMENT_NONE,
+     "list GPU instances"},
+    {"-lcip", "--list-compute-instance-profiles", OPTION_VERB, smi_list_ci_profiles, ARGUMENT_NONE,
+     "list compute instance profiles"},
+    {"-lcipp", "--list-compute-instance-possible-placements", OPTION_VERB, smi_list_ci_placements,
+     ARGUMENT_NONE, "list where compute instances may start"},
+    {"-cci", "--create-compute-instance", OPTION_VERB, smi_create_cis, ARGUMENT_OPTIONAL,
+     "create compute instances; without a profile the default one"},
+    {"-dci", "--destroy-compute-instance", OPTION_VERB, smi_destroy_cis, ARGUMENT_NONE,
+     "destroy compute instances"},
+    {"-lci", "--list-compute-instances", OPTION_VERB, smi_list_cis, ARGUMENT_NONE,
+     "list compute instances"},
+};
+
+static int print_help(void)
+{
+    size_t i;
+
+    printf("Usage: nvidia-smi mig [-i ID] [-gi ID] [-ci ID] VERB\n\n");
+    for (i = 0; i < MIG_ARRAY_SIZE(rows); i++) {
+        static const char *const arguments[] = {"", " [LIST]", " LIST"};
+        char option[96];
+
+        (void)snprintf(option, sizeof(option), "%s, %s%s", rows[i].brief, rows[i].full,
+                       arguments[rows[i].argument]);
+        printf("  %-58s %s\n", option, rows[i].help);
+    }
+    return 0;
+}
+
+static int bad_option(const char *text, const char *why)
+{
+    printf("Option \"%s\" %s. Please run 'nvidia-smi mig -h'.\n", text, why);
+    return SMI_EXIT_USAGE;
+}
+
+/* "-cgi", "--create-gpu-instance" or "--create-gpu-instance=19": the row, and what stands behind
+ * the "=" (NULL for none). */
+static const struct option_row *find_row(const char *text, const char **value)
+{
+    size_t i;
+
+    *value = NULL;
+    for (i = 0; i < MIG_ARRAY_SIZE(rows); i++) {
+        size_t length = strlen(rows[i].full);
+
+        if (strcmp(text, rows[i].brief) == 0 || strcmp(text, rows[i].full) == 0) {
+            return &rows[i];
+        }
+        if (strncmp(text, rows[i].full, length) == 0 && text[length] == '=') {
+            *value = text + length + 1;
+            return &rows[i];
+        }
+    }
+    return NULL;
+}
+
+struct mig_command {
+    const struct option_row *verb;
+    const char *gpus;
+    struct smi_mig_options options;
+    bool help;
+};
+
+static int apply_option(struct mig_command *command, const struct option_row *row,
+                        const char *value)
+{
+    switch (row->option) {
+    case OPTION_HELP:
+        command->help = true;
+        return 0;
+    case OPTION_GPU:
+        command->gpus = value;
+        return 0;
+    case OPTION_GI:
+        return smi_ids_parse(value, &command->options.gi)
+                   ? 0
+                   : bad_option(value, "is not a list of ids");
+    case OPTION_CI:
+        return smi_ids_parse(value, &command->options.ci)
+                   ? 0
+                   : bad_option(value, "is not a list of ids");
+    case OPTION_DEFAULT_CI:
+        command->options.with_compute_instance = true;
+        return 0;
+    case OPTION_VERB:
+        if (command->verb) {
+            return bad_option(row->brief, "cannot be combined with another verb");
+        }
+        command->verb = row;
+        command->options.profiles = value;
+        return 0;
+    }
+    return 0;
+}
+
+static int parse_command(int argc, char **argv, struct mig_command *command)
+{
+    int i;
+
+    for (i = 0; i < argc; i++) {
+        const char *value;
+        const struct option_row *row = find_row(argv[i], &value);
+        int status;
+
+        if (!row) {
+            return bad_option(argv[i], "is not recognized");
+        }
+        if (!value && row->argument != ARGUMENT_NONE && i + 1 < argc &&
+            (row->argument == ARGUMENT_REQUIRED || argv[i + 1][0] != '-')) {
+            value = argv[++i];
+        }
+        if (!value && row->argument == ARGUMENT_REQUIRED) {
+            return bad_option(row->brief, "needs an argument");
+        }
+        status = apply_option(command, row, value);
+        if (status != 0) {
+            return status;
+        }
+    }
+    return 0;
+}
+
+/* Leaves the GPUs in MIG mode; the verbs mean nothing on others. */
+static int keep_mig_gpus(struct smi *smi)
+{
+    size_t kept = 0;
+    size_t i;
+    bool supported = false;
+
+    for (i = 0; i < smi->gpu_count; i++) {
+        supported = supported || smi_mig_supported(smi, smi->gpus[i].handle);
+        if (smi_mig_enabled(smi, smi->gpus[i].handle)) {
+            smi->gpus[kept++] = smi->gpus[i];
+        }
+    }
+    smi->gpu_count = kept;
+    if (kept > 0) {
+        return 0;
+    }
+    printf("No MIG-%s devices found.\n", supported ? "enabled" : "supported");
+    return NVML_ERROR_NOT_FOUND;
+}
+
+int smi_mig_main(struct smi *smi, int argc, char **argv)
+{
+    struct mig_command command = {.verb = NULL};
+    int status = parse_command(argc, argv, &command);
+
+    if (status != 0) {
+        return status;
+    }
+    if (command.help || !command.verb) {
+        return print_help();
+    }
+    if (command.options.with_compute_instance && command.verb->verb != smi_create_gis) {
+        return bad_option("-C", "needs -cgi");
+    }
+    status = command.gpus ? smi_select(smi, command.gpus) : smi_select_all(smi);
+    if (status == 0) {
+        status = keep_mig_gpus(smi);
+    }
+    return status == 0 ? command.verb->verb(smi, &command.options) : status;
+}

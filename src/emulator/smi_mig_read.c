@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reading profiles and instances for the `mig` verb. Profiles are walked by their NVML number: a
+ * gap answers NOT_SUPPORTED, the end INVALID_ARGUMENT. The order is that of NVIDIA's tool: by
+ * slices, then memory, then the driver's id; instances by slices, then their id.
+ */
+#include "emulator/smi_mig.h"
+
+#include "base/cleanup.h"
+#include <string.h>
+
+#define INSTANCE_ROOM 128 /* handles the driver may write at once; it has far fewer */
+
+static const char *bare_name(const char *name)
+{
+    return strncmp(name, "MIG ", 4) == 0 ? name + 4 : name;
+}
+
+static int compare_u64(unsigned long long a, unsigned long long b)
+{
+    return (a > b) - (a < b);
+}
+
+static int compare_gi_profiles(const void *a, const void *b)
+{
+    const nvmlGpuInstanceProfileInfo_v2_t *left = &((const struct smi_gi_profile *)a)->info;
+    const nvmlGpuInstanceProfileInfo_v2_t *right = &((const struct smi_gi_profile *)b)->info;
+    int order = compare_u64(left->sliceCount, right->sliceCount);
+
+    if (order == 0) {
+        order = compare_u64(left->memorySizeMB, right->memorySizeMB);
+    }
+    return order ? order : compare_u64(left->id, right->id);
+}
+
+nvmlReturn_t smi_read_gi_profiles(const struct smi *smi, nvmlDevice_t gpu,
+                                  struct smi_gi_profiles *ret)
+{
+    unsigned number;
+    size_t i;
+
+    ret->count = 0;
+    for (number = 0; number < SMI_PROFILE_MAX; number++) {
+        struct smi_gi_profile *profile = &ret->list[ret->count];
+        nvmlReturn_t code;
+
+        memset(profile, 0, sizeof(*profile));
+        profile->info.version = nvmlGpuInstanceProfileInfo_v2;
+        code = SMI_CALL(smi, DeviceGetGpuInstanceProfileInfoV, gpu, number, &profile->info);
+        if (code == NVML_ERROR_INVALID_ARGUMENT) {
+            break;
+        }
+        if (code == NVML_ERROR_NOT_SUPPORTED) {
+            continue;
+        }
+        if (code != NVML_SUCCESS) {
+            return code;
+        }
+        ret->count++;
+    }
+    qsort(ret->list, ret->count, sizeof(ret->list[0]), compare_gi_profiles);
+    for (i = 0; i < ret->count; i++) {
+        ret->list[i].name = bare_name(ret->list[i].info.name);
+    }
+    return NVML_SUCCESS;
+}
+
+static int compare_gis(const void *a, const void *b)
+{
+    const struct smi_gi *left = a;
+    const struct smi_gi *right = b;
+    int order = compare_u64(left->profile.info.sliceCount, right->profile.info.sliceCount);
+
+    return order ? order : compare_u64(left->info.id, right->info.id);
+}
+
+static nvmlReturn_t add_gis_of_profile(const struct smi *smi, nvmlDevice_t gpu,
+                                       const struct smi_gi_profile *profile,
+                                       const struct smi_ids *wanted, struct smi_gis *ret)
+{
+    nvmlGpuInstance_t handles[INSTANCE_ROOM];
+    unsigned count = 0;
+    unsigned i;
+    nvmlReturn_t code =
+        SMI_CALL(smi, DeviceGetGpuInstances, gpu, profile->info.id, handles, &count);
+
+    for (i = 0; code == NVML_SUCCESS && i < count && i < INSTANCE_ROOM; i++) {
+        struct smi_gi *gi = &ret->list[ret->count];
+
+        if (ret->count == SMI_INSTANCE_MAX) {
+            break;
+        }
+        gi->handle = handles[i];
+        gi->profile = *profile;
+        code = SMI_CALL(smi, GpuInstanceGetInfo, handles[i], &gi->info);
+        if (code == NVML_SUCCESS && smi_ids_has(wanted, gi->info.id)) {
+            ret->count++;
+        }
+    }
+    return code;
+}
+
+nvmlReturn_t smi_read_gis(const struct smi *smi, nvmlDevice_t gpu, const struct smi_ids *wanted,
+                          struct smi_gis *ret)
+{
+    struct smi_gi_profiles profiles;
+    nvmlReturn_t code = smi_read_gi_profiles(smi, gpu, &profiles);
+    size_t i;
+
+    ret->count = 0;
+    for (i = 0; code == NVML_SUCCESS && i < profiles.count; i++) {
+        code = add_gis_of_profile(smi, gpu, &profiles.list[i], wanted, ret);
+    }
+    qsort(ret->list, ret->count, sizeof(ret->list[0]), compare_gis);
+    for (i = 0; i < ret->count; i++) {
+        ret->list[i].profile.name = bare_name(ret->list[i].profile.info.name);
+    }
+    return code;
+}
+
+static int compare_ci_profiles(const void *a, const void *b)
+{
+    const nvmlComputeInstanceProfileInfo_v2_t *left = &((const struct smi_ci_profile *)a)->info;
+    const nvmlComputeInstanceProfileInfo_v2_t *right = &((const struct smi_ci_profile *)b)->info;
+    int order = compare_u64(left->sliceCount, right->sliceCount);
+
+    return order ? order : compare_u64(left->id, right->id);
+}
+
+/* The one with most slices, then most SMs; the lowest id of equals. */
+static void mark_default(struct smi_ci_profiles *profiles)
+{
+    size_t best = 0;
+    size_t i;
+
+    for (i = 1; i < profiles->count; i++) {
+        const nvmlComputeInstanceProfileInfo_v2_t *here = &profiles->list[i].info;
+        const nvmlComputeInstanceProfileInfo_v2_t *top = &profiles->list[best].info;
+        int order = compare_u64(here->sliceCount, top->sliceCount);
+
+        if (order == 0) {
+            order = compare_u64(here->multiprocessorCount, top->multiprocessorCount);
+        }
+        if (order > 0) {
+            best = i;
+        }
+    }
+    if (profiles->count > 0) {
+        profiles->list[best].is_default = true;
+    }
+}
+
+nvmlReturn_t smi_read_ci_profiles(const struct smi *smi, const struct smi_gi *gi,
+                                  struct smi_ci_profiles *ret)
+{
+    unsigned number;
+    size_t i;
+
+    ret->count = 0;
+    for (number = 0; number < SMI_PROFILE_MAX; number++) {
+        struct smi_ci_profile *profile = &ret->list[ret->count];
+        nvmlReturn_t code;
+
+        memset(profile, 0, sizeof(*profile));
+        profile->info.version = nvmlComputeInstanceProfileInfo_v2;
+        code = SMI_CALL(smi, GpuInstanceGetComputeInstanceProfileInfoV, gi->handle, number,
+                        NVML_COMPUTE_INSTANCE_ENGINE_PROFILE_SHARED, &profile->info);
+        if (code == NVML_ERROR_INVALID_ARGUMENT) {
+            break;
+        }
+        if (code == NVML_ERROR_NOT_SUPPORTED) {
+            continue;
+        }
+        if (code != NVML_SUCCESS) {
+            return code;
+        }
+        ret->count++;
+    }
+    qsort(ret->list, ret->count, sizeof(ret->list[0]), compare_ci_profiles);
+    for (i = 0; i < ret->count; i++) {
+        ret->list[i].name = bare_name(ret->list[i].info.name);
+    }
+    mark_default(ret);
+    return NVML_SUCCESS;
+}
+
+static int compare_cis(const void *a, const void *b)
+{
+    return compare_u64(((const struct smi_ci *)a)->info.id, ((const struct smi_ci *)b)->info.id);
+}
+
+static nvmlReturn_t add_cis_of_profile(const struct smi *smi, const struct smi_gi *gi,
+                                       const struct smi_ci_profile *profile,
+                                       const struct smi_ids *wanted, struct smi_cis *ret)
+{
+    nvmlComputeInstance_t handles[INSTANCE_ROOM];
+    unsigned count = 0;
+    unsigned i;
+    nvmlReturn_t code = SMI_CALL(smi, GpuInstanceGetComputeInstances, gi->handle, profile->info.id,
+                                 handles, &count);
+
+    for (i = 0; code == NVML_SUCCESS && i < count && i < INSTANCE_ROOM; i++) {
+        struct smi_ci *ci = &ret->list[ret->count];
+
+        if (ret->count == SMI_INSTANCE_MAX) {
+            break;
+        }
+        ci->handle = handles[i];
+        ci->profile = *profile;
+        code = SMI_CALL(smi, ComputeInstanceGetInfo_v2, handles[i], &ci->info);
+        if (code == NVML_SUCCESS && smi_ids_has(wanted, ci->info.id)) {
+            ret->count++;
+        }
+    }
+    return code;
+}
+
+nvmlReturn_t smi_read_cis(const struct smi *smi, const struct smi_gi *gi,
+                          const struct smi_ids *wanted, struct smi_cis *ret)
+{
+    struct smi_ci_profiles profiles;
+    nvmlReturn_t code = smi_read_ci_profiles(smi, gi, &profiles);
+    size_t i;
+
+    ret->count = 0;
+    for (i = 0; code == NVML_SUCCESS && i < profiles.count; i++) {
+        code = add_cis_of_profile(smi, gi, &profiles.list[i], wanted, ret);
+    }
+    qsort(ret->list, ret->count, sizeof(ret->list[0]), compare_cis);
+    for (i = 0; i < ret->count; i++) {
+        ret->list[i].profile.name = bare_name(ret->list[i].profile.info.name);
+    }
+    return code;
+}
