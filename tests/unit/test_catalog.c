@@ -213,6 +213,8 @@ static void test_timing(void **state)
     assert_int_equal(timing.create_ms, 120);
     assert_int_equal(timing.destroy_ms, 100);
     assert_int_equal(timing.confidence, MIG_DOCUMENTED);
+    timing = mig_timing_estimate(model_named("A30"), 3); /* as near to 2 as to 4 */
+    assert_int_equal(timing.create_ms, 130);
     timing = mig_timing_estimate(model_named("A100-SXM4-80GB"), 7);
     assert_int_equal(timing.create_ms, 240);
     timing = mig_timing_estimate(model_named("H200"), 6); /* between 4 and 7: nearer to 7 */

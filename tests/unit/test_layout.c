@@ -200,6 +200,26 @@ static void test_media_rules(void **state)
     assert_int_equal(mig_layout_room(&layout, index_of(layout.model, "2g.12gb")), 1);
 }
 
+/* A driver may allow fewer than there are places, as for a GPU that is shared with others. */
+static void test_limit_of_a_profile_holds(void **state)
+{
+    struct mig_model model = *model_named("A30");
+    struct mig_profile profiles[MIG_PROFILE_MAX];
+    struct mig_layout layout = {.model = &model};
+
+    (void)state;
+    memcpy(profiles, model.profiles, model.profile_count * sizeof(profiles[0]));
+    profiles[0].max_instances = 2;
+    model.profiles = profiles;
+    assert_int_equal(mig_layout_room(&layout, 0), 2);
+    put(&layout, "1g.6gb", 0);
+    assert_int_equal(mig_layout_room(&layout, 0), 1);
+    put(&layout, "1g.6gb", 3);
+    assert_int_equal(mig_layout_check(&layout, NULL), MIG_OK);
+    put(&layout, "1g.6gb", 2);
+    assert_int_equal(mig_layout_check(&layout, NULL), MIG_E_NO_FIT);
+}
+
 static void test_check_refuses_and_says_why(void **state)
 {
     const struct mig_model *model = model_named("A100-SXM4-40GB");
@@ -233,6 +253,7 @@ static void test_check_refuses_and_says_why(void **state)
     assert_int_equal(mig_layout_check(&layout, &error), MIG_E_NO_FIT);
     layout.gis[0].cis[0].profile = layout.model->profiles[layout.gis[0].profile].ci_profile_count;
     assert_int_equal(mig_layout_check(&layout, &error), MIG_E_NO_FIT);
+    assert_non_null(strstr(error.message, "unknown profile"));
     layout.gis[0].ci_count = MIG_CI_MAX + 1;
     assert_int_equal(mig_layout_check(&layout, &error), MIG_E_NO_FIT);
     layout.gis[0].ci_count = 0; /* a GPU instance without compute instance is a state that occurs */
@@ -244,6 +265,7 @@ static void test_compute_instances_find_slots(void **state)
     const struct mig_model *a100 = model_named("A100-SXM4-40GB");
     const struct mig_profile *a100_3g = &a100->profiles[index_of(a100, "3g.20gb")];
     const struct mig_model *h100 = model_named("H100 80GB HBM3");
+    const struct mig_profile *h100_2g = &h100->profiles[index_of(h100, "2g.20gb")];
     const struct mig_profile *h100_3g = &h100->profiles[index_of(h100, "3g.40gb")];
     const uint8_t parts[] = {1, 0}; /* 2c, 1c */
     const uint8_t whole[] = {2};
@@ -267,6 +289,11 @@ static void test_compute_instances_find_slots(void **state)
     assert_false(mig_place_cis(a100_3g, &kept, 1, parts, 1, NULL));
     assert_true(mig_place_cis(h100_3g, &kept, 1, parts, 1, starts));
     assert_int_equal(starts[0], 2);
+    /* the larger 1c of a Hopper 2g exists once, wherever it is */
+    kept = (struct mig_ci){.profile = 2, .start = MIG_START_ANY};
+    assert_int_equal(h100_2g->ci_profiles[2].max_instances, 1);
+    assert_false(mig_place_cis(h100_2g, &kept, 1, whole, 1, NULL));
+    kept = (struct mig_ci){.profile = 0, .start = 1};
     /* where the driver does not say where the first one is, the sum of slices decides */
     kept.start = MIG_START_ANY;
     assert_true(mig_place_cis(a100_3g, &kept, 1, parts, 1, NULL));
@@ -300,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_room_of_an_empty_gpu_is_max_instances),
         cmocka_unit_test(test_room_beside_instances),
         cmocka_unit_test(test_media_rules),
+        cmocka_unit_test(test_limit_of_a_profile_holds),
         cmocka_unit_test(test_check_refuses_and_says_why),
         cmocka_unit_test(test_compute_instances_find_slots),
         cmocka_unit_test(test_three_keys_of_a_profile),

@@ -159,10 +159,23 @@ static void test_instances_in_use_are_taken_over_first(void **state)
     put(&layout, "1c.3g.20gb", 3, 4);
     assert_int_equal(make(layout.model, &layout, wants, &target, NULL), MIG_OK);
     assert_string_equal(described(layout.model, &target), "3g.20gb[1c 1c 1c]");
-    /* a 1c in the middle slot leaves no place for a 2c beside it */
-    layout.gis[0].cis[0].start = 1;
+    /* the same devices, told apart by their order: the 2c joins the 1c in use */
+    put(&layout, "2c.3g.20gb", 1, 4);
+    layout.gis[1] = layout.gis[2];
+    layout.gis[1].ci_count = 2;
+    layout.gis[1].cis[1].start = 2;
+    layout.gi_count = 2;
     wants[0].count = 1;
     wants[1] = (struct want){"2c.3g.20gb", 1};
+    layout.gis[0].cis[0].start = 0;
+    assert_int_equal(make(layout.model, &layout, wants, &target, NULL), MIG_OK);
+    assert_string_equal(described(layout.model, &target), "3g.20gb[1c 2c]");
+    layout.gis[0].in_use = false;
+    assert_int_equal(make(layout.model, &layout, wants, &target, NULL), MIG_OK);
+    assert_string_equal(described(layout.model, &target), "3g.20gb[2c 1c]");
+    /* a 1c in the middle slot leaves no place for a 2c beside it */
+    layout.gis[0].cis[0].start = 1;
+    layout.gi_count = 1;
     assert_int_equal(make(layout.model, &layout, wants, &target, NULL), MIG_OK);
     assert_string_equal(described(layout.model, &target), "3g.20gb[1c] 3g.20gb[2c]");
 }
@@ -183,6 +196,25 @@ static void test_taking_over_never_costs_the_fit(void **state)
     layout.gis[1].cis[0].start = 2;
     assert_int_equal(make(layout.model, &layout, wants, &target, NULL), MIG_OK);
     assert_string_equal(described(layout.model, &target), "3g.20gb[1c 1c] 4g.20gb[4c]");
+}
+
+/* Three 2g and a 1g fit on an empty GPU, but not beside a 1g that stands at 4. */
+static void test_the_place_of_instances_in_use_counts(void **state)
+{
+    struct mig_layout layout = {.model = model_named("A100-SXM4-40GB")};
+    const struct want wants[] = {{"1g.5gb", 1}, {"1c.2g.10gb", 2}, {"2g.10gb", 1}, {NULL, 0}};
+    struct mig_target target;
+
+    (void)state;
+    put(&layout, "1g.5gb", 1, 4);
+    put(&layout, "1c.2g.10gb", 1, 0);
+    put(&layout, "1c.2g.10gb", 1, 2);
+    assert_int_equal(make(layout.model, &layout, wants, &target, NULL), MIG_OK);
+    assert_string_equal(described(layout.model, &target),
+                        "1g.5gb[1c] 2g.10gb[1c] 2g.10gb[1c] 2g.10gb[2c]");
+    layout.gis[0].in_use = true;
+    assert_int_equal(make(layout.model, &layout, wants, &target, NULL), MIG_OK);
+    assert_string_equal(described(layout.model, &target), "1g.5gb[1c] 2g.10gb[2c] 2g.10gb[1c 1c]");
 }
 
 static void test_a_name_listed_twice_counts_as_one(void **state)
@@ -259,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_an_equal_packing_that_is_there_is_kept),
         cmocka_unit_test(test_instances_in_use_are_taken_over_first),
         cmocka_unit_test(test_taking_over_never_costs_the_fit),
+        cmocka_unit_test(test_the_place_of_instances_in_use_counts),
         cmocka_unit_test(test_a_name_listed_twice_counts_as_one),
         cmocka_unit_test(test_instances_without_compute_instance_are_not_taken_over),
         cmocka_unit_test(test_too_many_is_refused_at_once),
