@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the planner share. */
+#ifndef MIG_CORE_PLAN_INTERNAL_H
+#define MIG_CORE_PLAN_INTERNAL_H
+
+#include "core/search.h"
+
+/* Where an instance of the resulting layout comes from. */
+struct mig_plan_origin {
+    int8_t existing;       /* index in the layout planned from, or MIG_UNKNOWN: a new one */
+    uint8_t kept_ci_count; /* the first so many of its CIs were there before */
+};
+
+/*
+ * The layout that the search's answer leads to: the target's instances that have a place, and with
+ * MIG_SEARCH_NEAREST also those that have to stay; by ascending start. `ret_origins`, parallel to
+ * ret->gis, may be NULL.
+ */
+void mig_plan_result(const struct mig_search *search, struct mig_layout *ret,
+                     struct mig_plan_origin *ret_origins);
+
+/*
+ * Why there is no plan. `search` has run with MIG_SEARCH_FULL and found no plan; it is run again.
+ * Returns MIG_E_NO_FIT or MIG_E_BUSY with both filled.
+ */
+int mig_certificate_make(struct mig_search *search, const struct mig_target *target,
+                         struct mig_certificate *ret, struct mig_error *error);
+
+#endif
