@@ -30,7 +30,7 @@ static const char *shown(const char *text, char buffer[SHOWN_MAX + 4])
 {
     size_t length = 0;
 
-    for (; text[length] && length < SHOWN_MAX; length++) {
+    for (; length < SHOWN_MAX && text[length]; length++) {
         buffer[length] = isprint((unsigned char)text[length]) ? text[length] : '?';
     }
     snprintf(buffer + length, 4, "%s", text[length] ? "..." : "");
@@ -106,7 +106,7 @@ static int parse_attribute(struct cursor *cursor, struct mig_profile_name *name)
 {
     const char *start = cursor->at;
     size_t length = attribute_length(start);
-    char *attribute = name->attributes[name->attribute_count];
+    char *attribute;
 
     if (name->attribute_count == MIG_ATTRIBUTE_MAX) {
         return bad(cursor, "no more attributes");
@@ -120,6 +120,7 @@ static int parse_attribute(struct cursor *cursor, struct mig_profile_name *name)
     if (length >= sizeof(name->attributes[0])) {
         return bad(cursor, "an attribute of at most 15 characters");
     }
+    attribute = name->attributes[name->attribute_count];
     memcpy(attribute, start, length);
     attribute[length] = '\0';
     for (size_t i = 0; i < name->attribute_count; i++) {

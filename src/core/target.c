@@ -72,18 +72,15 @@ static void take_over_gi(struct packing *packing, const struct mig_gi *gi)
     packing->kept[target->gi_count++] = gi;
 }
 
-/* GPU instances in use first, then those with more compute instances: they cost most to rebuild. */
-static void take_over_current(struct packing *packing, const struct mig_layout *current,
-                              enum take_over mode)
+/* Those with more compute instances first: they cost most to rebuild. */
+static void take_over_gis(struct packing *packing, const struct mig_layout *current, bool in_use)
 {
-    for (int in_use = 1; in_use >= (mode == TAKE_IN_USE); in_use--) {
-        for (size_t ci_count = MIG_CI_MAX; ci_count > 0; ci_count--) {
-            for (size_t i = 0; i < current->gi_count; i++) {
-                const struct mig_gi *gi = &current->gis[i];
+    for (size_t ci_count = MIG_CI_MAX; ci_count > 0; ci_count--) {
+        for (size_t i = 0; i < current->gi_count; i++) {
+            const struct mig_gi *gi = &current->gis[i];
 
-                if (gi->in_use == in_use && gi->ci_count == ci_count && take_cis(packing, gi)) {
-                    take_over_gi(packing, gi);
-                }
+            if (gi->in_use == in_use && gi->ci_count == ci_count && take_cis(packing, gi)) {
+                take_over_gi(packing, gi);
             }
         }
     }
@@ -266,7 +263,10 @@ int mig_target_from_devices(const struct mig_model *model, const struct mig_layo
             return MIG_E_USAGE;
         }
         if (mode != TAKE_NONE) {
-            take_over_current(&packing, current, mode);
+            take_over_gis(&packing, current, true);
+        }
+        if (mode == TAKE_ALL) {
+            take_over_gis(&packing, current, false);
         }
         for (unsigned i = 0; packed && i < model->profile_count; i++) {
             packed = pack_profile(&packing, i);
