@@ -51,7 +51,6 @@ MIG_PUBLIC uint64_t mig_session_call_count(const struct mig_session *session);
  */
 MIG_PUBLIC int mig_inventory_read(struct mig_session *session, struct mig_node **ret,
                                   struct mig_error *error);
-MIG_PUBLIC void mig_node_free(struct mig_node *node); /* NULL is allowed */
 
 #ifdef __cplusplus
 }

@@ -76,8 +76,10 @@ struct mig_node {
     char driver_version[MIG_UUID_SIZE];
     char nvml_version[MIG_UUID_SIZE];
     uint32_t gpu_count;
-    struct mig_gpu *gpus;
+    struct mig_gpu *gpus; /* these and their processes are malloc'd, as the node is */
 };
+
+MIG_PUBLIC void mig_node_free(struct mig_node *node); /* NULL is allowed */
 
 enum mig_goal_kind {
     MIG_GOAL_LEAVE = 0, /* nothing is said about this GPU */
@@ -103,7 +105,8 @@ struct mig_gpu_plan {
     bool set_mode; /* MIG mode has to be changed to `mode` */
     bool mode;
     bool may_reset;       /* this mode change may stay pending, and then this GPU alone is reset */
-    int result;           /* MIG_OK, MIG_E_NO_FIT, MIG_E_BUSY: what planning this GPU gave */
+    int result;           /* MIG_OK, MIG_E_NO_FIT, MIG_E_BUSY: what planning this GPU gave;
+                             MIG_E_FAILED when it could not be read */
     struct mig_plan plan; /* instance steps: before the mode change when it goes off, after it when
                              it goes on */
     struct mig_certificate certificate; /* when result is not MIG_OK */
@@ -113,7 +116,7 @@ struct mig_gpu_plan {
 struct mig_node_plan {
     uint32_t gpu_count;        /* GPUs that have a goal */
     struct mig_gpu_plan *gpus; /* release with mig_node_plan_release */
-    uint32_t change_count;     /* GPUs with anything to do */
+    uint32_t change_count;     /* GPUs with anything to do, of those that can be reached */
     uint32_t estimate_ms;      /* GPUs are changed one after the other */
 };
 
@@ -121,7 +124,8 @@ struct mig_node_plan {
  * Plans every GPU that has a goal. Returns MIG_OK when all can be reached; otherwise the first
  * refusal's code and text (all are in ret->gpus). `policies` is parallel to node->gpus, or NULL for
  * the default. Release ret in each case. A change of mode needs the GPU free: it is refused with
- * MIG_E_BUSY naming the processes that hold the GPU.
+ * MIG_E_BUSY naming the processes that hold the GPU (users of instances that the policy lets go do
+ * not count). Taking back a change that is still pending needs nothing.
  */
 MIG_PUBLIC int mig_node_plan_make(const struct mig_node *node, const struct mig_goal *goal,
                                   const struct mig_policy *policies, struct mig_node_plan *ret,

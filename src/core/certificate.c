@@ -251,12 +251,17 @@ static void add_holders(const struct mig_layout *layout, const struct mig_certif
     }
 }
 
-static int say_blocked(const struct mig_search *search, const struct mig_certificate *certificate,
-                       const struct refusal_words *words, struct mig_error *error)
+static int say_blocked(const struct mig_search *search, const struct mig_target *target,
+                       const struct mig_certificate *certificate, const struct refusal_words *words,
+                       struct mig_error *error)
 {
     const struct mig_layout *layout = search->layout;
 
-    if (certificate->unplaced_count > 0) {
+    if (target->gi_count == 0) {
+        mig_error_set(error, MIG_E_BUSY, MIG_DOMAIN_PLAN, MIG_REFUSAL_BLOCKED,
+                      "cannot remove all instances of %s: in use: %s", layout->model->name,
+                      words->blockers);
+    } else if (certificate->unplaced_count > 0) {
         mig_error_set(error, MIG_E_BUSY, MIG_DOMAIN_PLAN, MIG_REFUSAL_BLOCKED,
                       "cannot make %s on %s: no place for %s beside instances in use; the fewest "
                       "in the way: %s",
@@ -315,7 +320,7 @@ int mig_certificate_make(struct mig_search *search, const struct mig_target *tar
     case MIG_REFUSAL_NO_TABLE:
         return say_no_table(search, &words, error);
     case MIG_REFUSAL_BLOCKED:
-        return say_blocked(search, ret, &words, error);
+        return say_blocked(search, target, ret, &words, error);
     case MIG_REFUSAL_TOO_MUCH:
     case MIG_REFUSAL_NONE:
         break;
