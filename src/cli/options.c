@@ -62,9 +62,11 @@ const struct cli_option cli_options[CLI_OPTION_COUNT] = {
     [CLI_NODE] = {"node", 0, NULL, NULL, CLI_COMPLETE_NONE,
                   "check against the GPUs of this node, not the whole catalogue"},
     [CLI_DISABLE] = {"disable", 0, NULL, NULL, CLI_COMPLETE_NONE,
-                     "take the unit away again; the checkpoint stays"},
-    [CLI_ROOT] = {"root", 0, "DIR", NULL, CLI_COMPLETE_DIRECTORY,
-                  "write below this directory instead of /, without looking at the GPUs"},
+                     "take unit and checkpoint away again"},
+    [CLI_ROOT] =
+        {"root", 0, "DIR", NULL, CLI_COMPLETE_DIRECTORY,
+         "write below this directory instead of /, with an empty checkpoint that the first "
+         "good change fills"},
     [CLI_OUTPUT] = {"output", 'o', "FORMAT", "table|wide|json|yaml", CLI_COMPLETE_CHOICES,
                     "output format (default: table)"},
     [CLI_LIBRARY] = {"library", 0, "PATH", NULL, CLI_COMPLETE_FILE,
