@@ -272,30 +272,31 @@ uid_t emu_machine_owner(const struct emu_machine *machine);
 /* True while the file that was opened still is NODE/state. */
 bool emu_machine_is_current(const struct emu_machine *machine);
 
-/* A consistent copy of the whole state (large: keep it on the heap). */
+/* A consistent copy of the whole state (large: keep it on the heap). -EAGAIN when writers never
+ * leave it alone long enough. */
 int emu_machine_read(const struct emu_machine *machine, struct emu_state *ret);
 
 /* Generation of the current state; changes with every commit. */
 uint64_t emu_machine_generation(const struct emu_machine *machine);
 
-/* Consistent copies of parts, for calls that need no more. */
-void emu_machine_read_gpu(const struct emu_machine *machine, unsigned gpu, struct emu_gpu *ret);
-void emu_machine_read_part(const struct emu_machine *machine, size_t offset, void *ret,
-                           size_t size);
+/* Consistent copies of parts, for calls that need no more; -EAGAIN as emu_machine_read. */
+int emu_machine_read_gpu(const struct emu_machine *machine, unsigned gpu, struct emu_gpu *ret);
+int emu_machine_read_part(const struct emu_machine *machine, size_t offset, void *ret, size_t size);
 
 /*
  * A transaction: *ret is the state to change, until commit or abort. Waits for other writers.
- * -EACCES when the file cannot be written, -ESTALE when it is no longer NODE/state.
+ * -EACCES when the file cannot be written, -ESTALE when it is no longer NODE/state, -ETIMEDOUT
+ * when another writer keeps the lock.
  */
 struct emu_transaction {
     const struct emu_machine *machine;
     int lock_fd;
     uint64_t generation;
-    struct emu_state *state;
+    struct emu_state *state; /* a private copy */
 };
 int emu_begin(const struct emu_machine *machine, struct emu_transaction *ret);
-void emu_commit(struct emu_transaction *transaction);
-void emu_abort(struct emu_transaction *transaction); /* after commit: does nothing */
+void emu_commit(struct emu_transaction *transaction); /* cannot fail */
+void emu_abort(struct emu_transaction *transaction);  /* after commit: does nothing */
 
 /* Counters of calls since the machine was made. */
 uint64_t emu_call_count(const struct emu_machine *machine);
@@ -342,6 +343,10 @@ int emu_holder_remove(struct emu_state *state, unsigned slot); /* -ENOENT when i
 
 /* Number of processes and holders on a GPU (gi EMU_ID_NONE), a GI (ci EMU_ID_NONE) or a CI. */
 unsigned emu_users(const struct emu_state *state, unsigned gpu, unsigned gi, unsigned ci);
+
+/* The same on a GPU, without kernel clients; and those that hold the GPU as a whole only. */
+unsigned emu_users_no_client(const struct emu_state *state, unsigned gpu);
+unsigned emu_users_whole_gpu(const struct emu_state *state, unsigned gpu);
 
 /* ---- what happens to the machine, in a transaction ------------------------------------------ */
 

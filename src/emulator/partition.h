@@ -39,4 +39,7 @@ nvmlReturn_t emu_ci_destroy(struct emu_state *state, unsigned gpu, unsigned gi, 
 nvmlReturn_t emu_mode_set(const struct emu_node_info *info, struct emu_state *state, unsigned gpu,
                           unsigned mode, nvmlReturn_t *ret_activation);
 
+/* The pending mode comes into force; instances are gone. */
+void emu_mode_activate(struct emu_gpu *gpu);
+
 #endif

@@ -251,6 +251,7 @@ typedef enum {
 
 typedef enum {
     NVML_MEMORY_LOCATION_L1_CACHE = 0,
+    NVML_MEMORY_LOCATION_DEVICE_MEMORY = 2,
     NVML_MEMORY_LOCATION_SRAM = 7,
     NVML_MEMORY_LOCATION_COUNT = 8,
 } nvmlMemoryLocation_t;

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * MIG mode, and MIG devices: a GPU instance with a compute instance, seen as a device.
+ *
+ * MIG devices are numbered per GPU by (GI id, CI id) without gaps, so numbers move when an instance
+ * goes away (facts/README.md section 6).
+ */
+#include "emulator/entries.h"
+#include "emulator/partition.h"
+
+nvmlReturn_t emu_DeviceGetMigMode(struct emu_call *call, unsigned int *mode, unsigned int *pending)
+{
+    if (!mode || !pending) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (!call->info->mig_capable) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    *mode = call->state.mode;
+    *pending = call->state.mode_pending;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t emu_DeviceSetMigMode(struct emu_call *call, unsigned int mode,
+                                  nvmlReturn_t *activation)
+{
+    struct emu_transaction change;
+    if (!activation || mode > NVML_DEVICE_MIG_ENABLE) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (!call->info->mig_capable) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    emu_latency_wait(call, offsetof(struct emu_latency, mode_ms));
+    nvmlReturn_t rc = emu_change_begin(call, &change);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    rc = emu_mode_set(call->node, change.state, (unsigned)call->gpu, mode, activation);
+    return emu_change_end(&change, rc);
+}
+
+nvmlReturn_t emu_DeviceGetMaxMigDeviceCount(struct emu_call *call, unsigned int *count)
+{
+    if (!count) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    *count = call->state.mode ? call->info->max_mig_devices : 0;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t emu_DeviceGetMigDeviceHandleByIndex(struct emu_call *call, unsigned int index,
+                                                 nvmlDevice_t *device)
+{
+    if (!device) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (!call->state.mode) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    if (index >= call->info->max_mig_devices) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    for (unsigned gi = 0; gi < EMU_GI_MAX; gi++) {
+        for (unsigned ci = 0; call->state.gis[gi].used && ci < EMU_CI_MAX; ci++) {
+            if (call->state.gis[gi].cis[ci].used && index-- == 0) {
+                *device = emu_mig_handle(&call->state, (unsigned)call->gpu, gi, ci);
+                return NVML_SUCCESS;
+            }
+        }
+    }
+    return NVML_ERROR_NOT_FOUND;
+}
+
+nvmlReturn_t emu_DeviceGetDeviceHandleFromMigDeviceHandle(struct emu_call *call,
+                                                          nvmlDevice_t *device)
+{
+    if (!device || !call->is_mig_device) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    *device = emu_gpu_handle((unsigned)call->gpu);
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t emu_DeviceIsMigDeviceHandle(struct emu_call *call, unsigned int *is_mig_device)
+{
+    if (!is_mig_device) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    *is_mig_device = call->is_mig_device;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t emu_DeviceGetGpuInstanceId(struct emu_call *call, unsigned int *id)
+{
+    if (!id) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (!call->is_mig_device) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    *id = call->gi;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t emu_DeviceGetComputeInstanceId(struct emu_call *call, unsigned int *id)
+{
+    if (!id) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (!call->is_mig_device) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    *id = call->ci;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t emu_DeviceGetAttributes_v2(struct emu_call *call, nvmlDeviceAttributes_t *attributes)
+{
+    if (!attributes) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (!call->is_mig_device) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    const struct emu_profile *gi = emu_call_profile(call);
+    const struct emu_ci_profile *ci = emu_call_ci_profile(call);
+    *attributes = (nvmlDeviceAttributes_t){
+        .multiprocessorCount = emu_known(ci->sm_count),
+        .sharedCopyEngineCount = emu_known(gi->copy_engines),
+        .sharedDecoderCount = emu_known(gi->decoders),
+        .sharedEncoderCount = emu_known(gi->encoders),
+        .sharedJpegCount = emu_known(gi->jpegs),
+        .sharedOfaCount = emu_known(gi->ofas),
+        .gpuInstanceSliceCount = gi->slice_count,
+        .computeInstanceSliceCount = ci->slice_count,
+        .memorySizeMB = emu_known(gi->memory_mib),
+    };
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t emu_DeviceGetAttributes(struct emu_call *call, nvmlDeviceAttributes_v1_t *attributes)
+{
+    nvmlDeviceAttributes_t full;
+    if (!attributes) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    nvmlReturn_t rc = emu_DeviceGetAttributes_v2(call, &full);
+    if (rc == NVML_SUCCESS) {
+        *attributes = (nvmlDeviceAttributes_v1_t){
+            full.multiprocessorCount, full.sharedCopyEngineCount, full.sharedDecoderCount,
+            full.sharedEncoderCount,  full.sharedJpegCount,       full.sharedOfaCount,
+        };
+    }
+    return rc;
+}

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The frame of the library: nvmlInit and nvmlShutdown, and what happens around every call.
+ *
+ * Process-wide state is the mapped machine and a count of inits. The machine found by the first
+ * nvmlInit (MIGEMU_NODE) stays mapped after nvmlShutdown, because threads may be inside a call;
+ * the next nvmlInit takes it again, or another one when the node was made anew. A child of fork
+ * inherits both and needs nothing. Nothing else is kept, no thread and no exit handler but one
+ * that unmaps when the library is unloaded properly shut down.
+ */
+#include "emulator/library.h"
+#include "emulator/entries.h"
+#include "emulator/fault.h"
+#include "nvml/nvml_functions.h"
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RETIRED_MAX 8
+#define VERSION_WITHOUT_NODE "13.580.65.06"
+
+static _Atomic(struct emu_machine *) current;
+static atomic_uint init_count;
+static atomic_int init_owner; /* pid of the process that is in nvmlInit or nvmlShutdown */
+
+/* Machines that were replaced: kept for threads that may still read them, the oldest let go. */
+static struct emu_machine *retired[RETIRED_MAX];
+static unsigned retired_count;
+
+static uint64_t now_ns(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* A lock that a forked child can take over: its owner may be a thread the child does not have. */
+static void lock_init(void)
+{
+    int self = (int)getpid(), owner = 0;
+    while (!atomic_compare_exchange_weak(&init_owner, &owner, self)) {
+        if (owner == self || owner == 0) {
+            sched_yield();
+            owner = 0;
+        }
+    }
+}
+
+static void unlock_init(void)
+{
+    atomic_store(&init_owner, 0);
+}
+
+/* ---- the machine ---------------------------------------------------------------------------- */
+
+static void complain(const char *node, int rc)
+{
+    const char *debug = getenv("MIGEMU_DEBUG");
+    if (debug && strcmp(debug, "1") == 0) {
+        fprintf(stderr, "migemu: no machine at MIGEMU_NODE=\"%s\": %s\n", node ? node : "",
+                strerror(-rc));
+    }
+}
+
+static void replace_machine(struct emu_machine *machine)
+{
+    struct emu_machine *old = atomic_exchange(&current, machine);
+    if (old) {
+        emu_machine_close(retired[retired_count % RETIRED_MAX]);
+        retired[retired_count++ % RETIRED_MAX] = old;
+    }
+}
+
+/* True when the machine that is mapped is the one the environment names. */
+static bool is_named_by(const struct emu_machine *machine, const char *node)
+{
+    char path[4096], directory[4096];
+    if (!machine || !node || !realpath(node, directory) ||
+        snprintf(path, sizeof path, "%s/state", directory) >= (int)sizeof path) {
+        return false;
+    }
+    return strcmp(path, emu_machine_path(machine)) == 0 && emu_machine_is_current(machine);
+}
+
+static nvmlReturn_t attach(void)
+{
+    const char *node = getenv("MIGEMU_NODE");
+    struct emu_machine *machine = atomic_load(&current);
+    if (!is_named_by(machine, node)) {
+        int rc = emu_machine_open(node, &machine);
+        if (rc < 0) {
+            complain(node, rc);
+            return rc == -EPROTO ? NVML_ERROR_LIB_RM_VERSION_MISMATCH
+                                 : NVML_ERROR_DRIVER_NOT_LOADED;
+        }
+        replace_machine(machine);
+    }
+    uint64_t word = 0; /* `permission` and `driver_unloaded` */
+    _Static_assert(offsetof(struct emu_state, permission) % 8 == 0, "read as a word");
+    emu_machine_read_part(machine, offsetof(struct emu_state, permission), &word, sizeof word);
+    return word >> 32 ? NVML_ERROR_DRIVER_NOT_LOADED : NVML_SUCCESS;
+}
+
+static nvmlReturn_t init(unsigned function)
+{
+    lock_init();
+    nvmlReturn_t rc = atomic_load(&init_count) > 0 ? NVML_SUCCESS : attach();
+    if (rc == NVML_SUCCESS) {
+        atomic_fetch_add(&init_count, 1);
+        struct emu_call call;
+        rc = emu_enter(&call, function, EMU_HANDLE_NONE, 0);
+        rc = emu_leave(&call, rc);
+        if (rc != NVML_SUCCESS) {
+            atomic_fetch_sub(&init_count, 1);
+        }
+    }
+    unlock_init();
+    return rc;
+}
+
+EMU_EXPORT nvmlReturn_t nvmlInit(void)
+{
+    return init(EMU_F_Init);
+}
+
+EMU_EXPORT nvmlReturn_t nvmlInit_v2(void)
+{
+    return init(EMU_F_Init_v2);
+}
+
+EMU_EXPORT nvmlReturn_t nvmlInitWithFlags(unsigned int flags)
+{
+    (void)flags; /* they only soften failures that do not happen here */
+    return init(EMU_F_InitWithFlags);
+}
+
+EMU_EXPORT nvmlReturn_t nvmlShutdown(void)
+{
+    lock_init();
+    nvmlReturn_t rc = NVML_SUCCESS; /* also without nvmlInit, as the real library */
+    if (atomic_load(&init_count) > 0) {
+        struct emu_call call;
+        rc = emu_enter(&call, EMU_F_Shutdown, EMU_HANDLE_NONE, 0);
+        rc = emu_leave(&call, rc);
+        if (rc == NVML_SUCCESS) {
+            atomic_fetch_sub(&init_count, 1);
+        }
+    }
+    unlock_init();
+    return rc;
+}
+
+__attribute__((destructor)) static void unload(void)
+{
+    /* At exit of a program that never shut down, threads may still be here. */
+    if (atomic_load(&init_count) == 0) {
+        emu_machine_close(atomic_exchange(&current, NULL));
+        for (unsigned i = 0; i < RETIRED_MAX; i++) {
+            emu_machine_close(retired[i]);
+            retired[i] = NULL;
+        }
+    }
+}
+
+/* ---- around every call ---------------------------------------------------------------------- */
+
+static void pause_ns(uint64_t duration_ns)
+{
+    struct timespec rest = {.tv_sec = (time_t)(duration_ns / 1000000000u),
+                            .tv_nsec = (long)(duration_ns % 1000000000u)};
+    while (nanosleep(&rest, &rest) < 0 && errno == EINTR) {
+    }
+}
+
+static void pause_ms(uint32_t duration_ms)
+{
+    if (duration_ms > 0) {
+        pause_ns((uint64_t)duration_ms * 1000000u);
+    }
+}
+
+static struct emu_latency read_latency(const struct emu_machine *machine)
+{
+    struct emu_latency latency = {0};
+    emu_machine_read_part(machine, offsetof(struct emu_state, latency), &latency, sizeof latency);
+    return latency;
+}
+
+void emu_latency_wait(const struct emu_call *call, size_t option)
+{
+    struct emu_latency latency = read_latency(call->machine);
+    uint32_t duration_ms = 0;
+    memcpy(&duration_ms, (const char *)&latency + option, sizeof duration_ms);
+    pause_ms(duration_ms);
+}
+
+/* What the fault script wants at this point; a call that has failed keeps its own code. */
+static nvmlReturn_t apply_faults(const struct emu_call *call, bool after, nvmlReturn_t rc)
+{
+    struct emu_verdict verdict = emu_fault_ask(call->machine, call->function, call->gpu, after);
+    pause_ms(verdict.delay_ms);
+    if (verdict.kill) {
+        raise(SIGKILL);
+    }
+    return verdict.fail && (!after || rc == NVML_SUCCESS) ? verdict.code : rc;
+}
+
+static nvmlReturn_t check_rules(const struct emu_call *call, unsigned rule)
+{
+    if (call->is_mig_device && !(rule & EMU_RULE_MIG_DEVICE)) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    if (call->gpu >= 0 && call->state.mode && (rule & EMU_RULE_NOT_IN_MIG_MODE)) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t emu_enter(struct emu_call *call, unsigned function, unsigned rule, uintptr_t handle)
+{
+    call->machine = NULL;
+    if (atomic_load_explicit(&init_count, memory_order_acquire) == 0) {
+        return NVML_ERROR_UNINITIALIZED;
+    }
+    call->machine = atomic_load_explicit(&current, memory_order_acquire);
+    call->node = emu_machine_info(call->machine);
+    call->info = NULL;
+    call->start_ns = now_ns(CLOCK_MONOTONIC);
+    call->function = function;
+    call->gpu = EMU_UNKNOWN;
+    call->gi = EMU_ID_NONE;
+    call->ci = EMU_ID_NONE;
+    call->is_mig_device = false;
+    uint32_t query_us = read_latency(call->machine).query_us;
+    if (query_us > 0) {
+        pause_ns((uint64_t)query_us * 1000u);
+    }
+    unsigned kind = rule & EMU_HANDLE_MASK;
+    nvmlReturn_t rc = kind == EMU_HANDLE_NONE ? NVML_SUCCESS : emu_resolve(call, kind, handle);
+    if (rc == NVML_SUCCESS) {
+        rc = check_rules(call, rule);
+    }
+    return apply_faults(call, false, rc);
+}
+
+nvmlReturn_t emu_leave(struct emu_call *call, nvmlReturn_t rc)
+{
+    if (!call->machine) {
+        return rc;
+    }
+    rc = apply_faults(call, true, rc);
+    uint64_t duration_us = (now_ns(CLOCK_MONOTONIC) - call->start_ns) / 1000;
+    struct emu_trace entry = {
+        .time_ns = now_ns(CLOCK_REALTIME),
+        .pid = (uint32_t)getpid(),
+        .result = (int32_t)rc,
+        .duration_us = duration_us < UINT32_MAX ? (uint32_t)duration_us : UINT32_MAX,
+        .function = (uint16_t)call->function,
+        .gpu = (int16_t)call->gpu,
+        .gi = call->gi,
+        .ci = call->ci,
+    };
+    emu_trace_add(call->machine, &entry);
+    return rc;
+}
+
+nvmlReturn_t emu_not_supported(unsigned function, unsigned rule, uintptr_t handle)
+{
+    struct emu_call call;
+    nvmlReturn_t rc = emu_enter(&call, function, rule | EMU_RULE_MIG_DEVICE, handle);
+    return emu_leave(&call, rc == NVML_SUCCESS ? NVML_ERROR_NOT_SUPPORTED : rc);
+}
+
+/* ---- changes -------------------------------------------------------------------------------- */
+
+static bool may_change(const struct emu_call *call)
+{
+    uint64_t word = 0;
+    uid_t user = geteuid();
+    emu_machine_read_part(call->machine, offsetof(struct emu_state, permission), &word,
+                          sizeof word);
+    switch ((uint32_t)word) {
+    case EMU_PERMISSION_OPEN:
+        return true;
+    case EMU_PERMISSION_OWNER:
+        return user == 0 || user == emu_machine_owner(call->machine);
+    default:
+        return user == 0;
+    }
+}
+
+/* Other writers may have been between this call's start and its turn. */
+static nvmlReturn_t refresh(struct emu_call *call, const struct emu_state *state)
+{
+    if (call->gpu < 0) {
+        return NVML_SUCCESS;
+    }
+    const struct emu_gpu *now = &state->gpus[call->gpu];
+    bool same = true;
+    if (call->gi != EMU_ID_NONE) {
+        const struct emu_gi *was = emu_call_gi(call), *is = &now->gis[call->gi];
+        same = is->used && is->birth == was->birth;
+        if (same && call->ci != EMU_ID_NONE) {
+            const struct emu_ci *ci = &is->cis[call->ci];
+            same = ci->used && ci->birth == was->cis[call->ci].birth;
+        }
+    }
+    call->state = *now;
+    if (now->lost) {
+        return NVML_ERROR_GPU_IS_LOST;
+    }
+    return same ? NVML_SUCCESS : NVML_ERROR_NOT_FOUND;
+}
+
+nvmlReturn_t emu_change_begin(struct emu_call *call, struct emu_transaction *ret)
+{
+    *ret = (struct emu_transaction){.lock_fd = -1};
+    if (!may_change(call)) {
+        return NVML_ERROR_NO_PERMISSION;
+    }
+    switch (emu_begin(call->machine, ret)) {
+    case 0:
+        break;
+    case -EACCES:
+    case -EPERM:
+    case -EROFS:
+        return NVML_ERROR_NO_PERMISSION;
+    case -ENOMEM:
+        return NVML_ERROR_MEMORY;
+    case -ETIMEDOUT:
+        return NVML_ERROR_TIMEOUT;
+    default:
+        return NVML_ERROR_UNKNOWN;
+    }
+    emu_process_reap(ret->state);
+    nvmlReturn_t rc = refresh(call, ret->state);
+    if (rc != NVML_SUCCESS) {
+        emu_abort(ret);
+    }
+    return rc;
+}
+
+nvmlReturn_t emu_change_end(struct emu_transaction *change, nvmlReturn_t rc)
+{
+    if (rc == NVML_SUCCESS) {
+        emu_commit(change);
+    } else {
+        emu_abort(change);
+    }
+    return rc;
+}
+
+/* ---- text ----------------------------------------------------------------------------------- */
+
+nvmlReturn_t emu_text_out(const char *text, char *buffer, unsigned size)
+{
+    if (!buffer) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    size_t needed = strlen(text) + 1;
+    if (needed > size) {
+        return NVML_ERROR_INSUFFICIENT_SIZE;
+    }
+    memcpy(buffer, text, needed);
+    return NVML_SUCCESS;
+}
+
+/* Works before nvmlInit: then the node is looked at without being kept. */
+EMU_EXPORT nvmlReturn_t nvmlSystemGetNVMLVersion(char *version, unsigned int length)
+{
+    struct emu_call call;
+    char text[NVML_SYSTEM_NVML_VERSION_BUFFER_SIZE] = VERSION_WITHOUT_NODE;
+    nvmlReturn_t rc = emu_enter(&call, EMU_F_SystemGetNVMLVersion, EMU_HANDLE_NONE, 0);
+    struct emu_machine *peek = NULL;
+    const struct emu_node_info *node = call.machine ? call.node : NULL;
+    if (!node && emu_machine_open(getenv("MIGEMU_NODE"), &peek) == 0) {
+        node = emu_machine_info(peek);
+    }
+    if (node) {
+        snprintf(text, sizeof text, "%d.%.70s", node->cuda_version / 1000, node->driver_version);
+    }
+    emu_machine_close(peek);
+    if (rc == NVML_SUCCESS || !call.machine) {
+        rc = emu_text_out(text, version, length);
+    }
+    return emu_leave(&call, rc);
+}
+
+EMU_EXPORT const char *nvmlErrorString(nvmlReturn_t result)
+{
+    static const char *const texts[] = {
+        "Success",
+        "Uninitialized",
+        "Invalid Argument",
+        "Not Supported",
+        "Insufficient Permissions",
+        "Already Initialized",
+        "Not Found",
+        "Insufficient Size",
+        "Insufficient External Power",
+        "Driver Not Loaded",
+        "Timeout",
+        "Interrupt Request Issue",
+        "NVML Shared Library Not Found",
+        "Function Not Found",
+        "Corrupted infoROM",
+        "GPU is lost",
+        "GPU requires reset",
+        "GPU access blocked by the operating system",
+        "Driver/library version mismatch",
+        "In use by another client",
+        "Insufficient Memory",
+        "No data",
+        "vGPU ECC not supported",
+        "Insufficient Resources",
+        "Invalid Frequency",
+        "Argument version mismatch",
+        "Requested functionality has been deprecated",
+        "System is not in ready state",
+        "No supported GPUs were found",
+        "Resource not in correct state to perform requested operation",
+    };
+    return (unsigned)result < sizeof texts / sizeof texts[0] ? texts[result] : "Unknown Error";
+}

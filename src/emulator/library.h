@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the calls of the emulated libnvidia-ml.so.1 share.
+ *
+ * The exported functions are generated (tools/gen-nvml-entries.py). Each makes a struct emu_call,
+ * lets emu_enter() resolve its handle and ask for faults, calls emu_NAME(call, arguments...), and
+ * ends in emu_leave(). So an implementation starts with a good handle, a consistent copy of its
+ * GPU's state, and has only to look at its other arguments.
+ *
+ * Handles are numbers, not addresses: they carry the place they mean and the birth of what is
+ * there. Equal things have equal handles in all processes, nothing has to be kept or freed, and
+ * any garbage is recognised.
+ */
+#ifndef MIG_EMULATOR_LIBRARY_H
+#define MIG_EMULATOR_LIBRARY_H
+
+#include "emulator/machine.h"
+
+#define EMU_EXPORT __attribute__((visibility("default")))
+
+/* What the first argument is, and what the rules say about it. */
+enum {
+    EMU_HANDLE_NONE = 0,
+    EMU_HANDLE_GPU = 1,
+    EMU_HANDLE_GI = 2,
+    EMU_HANDLE_CI = 3,
+    EMU_HANDLE_MASK = 3,
+    EMU_RULE_MIG_DEVICE = 4,      /* a MIG device will do as well as a GPU */
+    EMU_RULE_NOT_IN_MIG_MODE = 8, /* not supported while MIG is on */
+};
+
+struct emu_call {
+    const struct emu_machine *machine; /* NULL before nvmlInit: nothing below is set */
+    const struct emu_node_info *node;
+    const struct emu_gpu_info *info; /* of the GPU */
+    uint64_t start_ns;
+    unsigned function;
+    int gpu; /* EMU_UNKNOWN: the call is not about one GPU */
+    unsigned gi, ci;
+    bool is_mig_device;
+    struct emu_gpu state; /* of the GPU */
+};
+
+nvmlReturn_t emu_enter(struct emu_call *call, unsigned function, unsigned rule, uintptr_t handle);
+nvmlReturn_t emu_leave(struct emu_call *call, nvmlReturn_t rc);
+nvmlReturn_t emu_not_supported(unsigned function, unsigned rule, uintptr_t handle);
+
+/* Handles. */
+nvmlDevice_t emu_gpu_handle(unsigned gpu);
+nvmlDevice_t emu_mig_handle(const struct emu_gpu *state, unsigned gpu, unsigned gi, unsigned ci);
+nvmlGpuInstance_t emu_gi_handle(const struct emu_gpu *state, unsigned gpu, unsigned gi);
+nvmlComputeInstance_t emu_ci_handle(const struct emu_gpu *state, unsigned gpu, unsigned gi,
+                                    unsigned ci);
+
+/*
+ * Resolves any handle into call's gpu, info, state, gi and ci. INVALID_ARGUMENT for garbage and
+ * handles of another kind, NOT_FOUND when the instance is gone, GPU_IS_LOST.
+ */
+nvmlReturn_t emu_resolve(struct emu_call *call, unsigned kind, uintptr_t handle);
+
+/* The profiles of the instance a call is about. */
+const struct emu_gi *emu_call_gi(const struct emu_call *call);
+const struct emu_profile *emu_call_profile(const struct emu_call *call);
+const struct emu_ci_profile *emu_call_ci_profile(const struct emu_call *call);
+
+/* Starts a change: permission, lock, processes that have ended; the handle must still hold. */
+nvmlReturn_t emu_change_begin(struct emu_call *call, struct emu_transaction *ret);
+
+/* Commits when rc is SUCCESS, else gives up; returns rc. */
+nvmlReturn_t emu_change_end(struct emu_transaction *change, nvmlReturn_t rc);
+
+/* Sleeps as the latency option at this offset of struct emu_latency says. */
+void emu_latency_wait(const struct emu_call *call, size_t option);
+
+/* A figure of the description that may be unknown: 0 then. */
+static inline unsigned emu_known(int value)
+{
+    return value > 0 ? (unsigned)value : 0;
+}
+
+/* Copies text out as NVML does: INSUFFICIENT_SIZE when it does not fit. */
+nvmlReturn_t emu_text_out(const char *text, char *buffer, unsigned size);
+
+#endif
