@@ -404,6 +404,19 @@ int mig_session_open(const struct mig_session_options *options, struct mig_sessi
     return 0;
 }
 
+/* Sessions that are left to a hung call: kept in a list, so that they count as kept, not lost. */
+static _Atomic(struct mig_session *) abandoned;
+
+/* The worker may come back from the driver at any time: its memory has to stay. */
+static void abandon(struct mig_session *session)
+{
+    pthread_detach(session->worker.thread);
+    session->next_abandoned = atomic_load(&abandoned);
+    while (!atomic_compare_exchange_weak(&abandoned, &session->next_abandoned, session)) {
+        ;
+    }
+}
+
 void mig_session_close(struct mig_session *session)
 {
     if (!session) {
@@ -413,8 +426,7 @@ void mig_session_close(struct mig_session *session)
         (void)mig_session_suspend(session, NULL);
     }
     if (atomic_load(&session->poisoned)) {
-        /* the worker may come back from the driver at any time: its memory has to stay */
-        pthread_detach(session->worker.thread);
+        abandon(session);
         return;
     }
     worker_stop(session);

@@ -124,6 +124,7 @@ struct mig_session {
     char driver_version[NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE];
     char nvml_version[NVML_SYSTEM_NVML_VERSION_BUFFER_SIZE];
     struct mig_models *models;
+    struct mig_session *next_abandoned;
 };
 
 /*
