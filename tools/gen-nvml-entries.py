@@ -29,7 +29,7 @@ def read_sources(paths):
     for path in paths:
         with open(path, encoding='utf-8') as file:
             text = file.read()
-        implemented |= set(re.findall(r'^nvmlReturn_t emu_([A-Z]\w+)\(', text, flags=re.M))
+        implemented |= set(re.findall(r'^nvmlReturn_t\s+emu_([A-Z]\w+)\(', text, flags=re.M))
         by_hand |= set(re.findall(r'^EMU_EXPORT .*?\b(nvml\w+)\(', text, flags=re.M))
     return implemented, by_hand
 

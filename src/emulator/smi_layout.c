@@ -110,26 +110,26 @@ static void print_fill(unsigned width, char fill)
     }
 }
 
-static void print_rule(const unsigned *widths, size_t count, char fill, char end)
+void smi_table_rule(const unsigned *widths, size_t count, char fill, char first, char last)
 {
     size_t i;
 
     for (i = 0; i < count; i++) {
-        putchar(i == 0 ? end : '+');
+        putchar(i == 0 ? first : '+');
         print_fill(widths[i], fill);
     }
-    putchar(end);
+    putchar(last);
     putchar('\n');
 }
 
 void smi_rule(const unsigned *widths, size_t count, char fill)
 {
-    print_rule(widths, count, fill, '+');
+    smi_table_rule(widths, count, fill, '+', '+');
 }
 
 void smi_bar_rule(const unsigned *widths, size_t count, char fill)
 {
-    print_rule(widths, count, fill, '|');
+    smi_table_rule(widths, count, fill, '|', '|');
 }
 
 void smi_cell(unsigned width, const char *format, ...)

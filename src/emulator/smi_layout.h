@@ -36,6 +36,8 @@ struct smi_layout {
 /* The layout of a driver version such as "550.90.07". */
 struct smi_layout smi_layout_of(const char *driver_version);
 
+/* A rule across columns, with the given ends: the line under the heading starts with a bar. */
+void smi_table_rule(const unsigned *widths, size_t count, char fill, char first, char last);
 /* "+----+----+" with the given fill. */
 void smi_rule(const unsigned *widths, size_t count, char fill);
 /* "|====+====|": bars at the ends. */

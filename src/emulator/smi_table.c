@@ -40,7 +40,7 @@ static void print_head(const struct smi *smi)
              (int)layout->version_width, smi->driver_version, (int)layout->driver_width,
              smi->driver_version, cuda);
     puts("|");
-    smi_bar_rule(layout->gpu, 3, '-');
+    smi_table_rule(layout->gpu, 3, '-', '|', '+');
     for (i = 0; i < 3; i++) {
         static const char *const bus[] = {"Bus-Id", "", ""};
         static const char *const memory[] = {"Disp.A", "Memory-Usage", ""};
@@ -57,7 +57,7 @@ static void print_head(const struct smi *smi)
         smi_cell_right(layout->gpu[2], "%s", state[i]);
         puts("|");
     }
-    smi_bar_rule(layout->gpu, 3, '=');
+    smi_table_rule(layout->gpu, 3, '=', '|', '|');
 }
 
 /* The ECC cell: MIG mode hides the count, a board without ECC has none. */

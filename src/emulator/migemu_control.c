@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* migemu reset, reload, reboot and fault: what happens to a machine, and what goes wrong on it. */
+#include "emulator/fault.h"
+#include "emulator/host_tree.h"
+#include "emulator/migemu.h"
+
+#include "base/text.h"
+#include <getopt.h>
+#include <string.h>
+
+#define ALL_GPUS UINT32_MAX
+
+/* Brings the capability files in step with a state that is being committed. */
+static void sync_host(const char *node, const struct emu_state *state)
+{
+    unsigned i;
+
+    for (i = 0; i < state->gpu_count; i++) {
+        (void)emu_host_sync(node, i, &state->gpus[i]);
+    }
+}
+
+/* Processes and holders of a GPU, by name, behind a refusal. */
+static void name_users(const struct emu_state *state, unsigned gpu)
+{
+    unsigned i;
+
+    for (i = 0; i < EMU_PROCESS_MAX; i++) {
+        const struct emu_process *process = &state->processes[i];
+
+        if (process->pid != 0 && (gpu == ALL_GPUS || process->gpu == gpu)) {
+            migemu_hint("process %u (%s) is on GPU %u", process->pid, process->name, process->gpu);
+        }
+    }
+    for (i = 0; i < EMU_HOLDER_MAX; i++) {
+        const struct emu_holder *holder = &state->holders[i];
+
+        if (holder->kind != EMU_HOLDER_FREE && (gpu == ALL_GPUS || holder->gpu == gpu)) {
+            migemu_hint("holder %u (%s) is on GPU %u", i, holder->name, holder->gpu);
+        }
+    }
+}
+
+static int end(struct emu_transaction *transaction, const char *node, nvmlReturn_t code,
+               unsigned gpu, const char *what)
+{
+    if (code == NVML_SUCCESS) {
+        sync_host(node, transaction->state);
+        emu_commit(transaction);
+        return 0;
+    }
+    (void)migemu_fail("could not %s: %s", what,
+                      emu_return_name(code) ? emu_return_name(code) : "unknown error");
+    name_users(transaction->state, gpu);
+    emu_abort(transaction);
+    return code == NVML_ERROR_IN_USE ? MIGEMU_EXIT_BUSY : MIGEMU_EXIT_FAILED;
+}
+
+/* Opens NODE, begins, and drops processes that have ended. */
+static int begin(const char *node, struct emu_machine **machine,
+                 struct emu_transaction *transaction)
+{
+    int status = migemu_open(node, machine);
+
+    if (status == 0) {
+        status = migemu_begin(*machine, transaction);
+    }
+    if (status == 0) {
+        (void)emu_process_reap(transaction->state);
+    }
+    return status;
+}
+
+int migemu_reset(int argc, char **argv)
+{
+    static const struct option options[] = {{"gpu", required_argument, NULL, 'g'},
+                                            {NULL, 0, NULL, 0}};
+    MIGEMU_AUTO_MACHINE struct emu_machine *machine = NULL;
+    struct emu_transaction transaction;
+    nvmlReturn_t code = NVML_SUCCESS;
+    uint64_t only = ALL_GPUS;
+    unsigned i;
+    int option;
+    int status;
+
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (option != 'g') {
+            migemu_print_usage(stderr, "reset");
+            return MIGEMU_EXIT_USAGE;
+        }
+        if (!mig_text_parse_u64(optarg, EMU_GPU_MAX - 1, &only)) {
+            return migemu_usage("reset", "'%s' is not the index of a GPU", optarg);
+        }
+    }
+    if (!migemu_operands(argc, argv, optind, 1, 1)) {
+        return MIGEMU_EXIT_USAGE;
+    }
+    status = begin(argv[optind], &machine, &transaction);
+    if (status != 0) {
+        return status;
+    }
+    if (only != ALL_GPUS && only >= transaction.state->gpu_count) {
+        emu_abort(&transaction);
+        return migemu_fail("the machine has no GPU %u", (unsigned)only);
+    }
+    for (i = 0; code == NVML_SUCCESS && i < transaction.state->gpu_count; i++) {
+        if (only == ALL_GPUS || only == i) {
+            code = emu_gpu_reset(emu_machine_info(machine), transaction.state, i);
+        }
+    }
+    return end(&transaction, argv[optind], code, only == ALL_GPUS ? ALL_GPUS : (unsigned)only,
+               "reset");
+}
+
+int migemu_reload(int argc, char **argv)
+{
+    MIGEMU_AUTO_MACHINE struct emu_machine *machine = NULL;
+    struct emu_transaction transaction;
+    int status;
+
+    if (!migemu_operands(argc, argv, 1, 1, 1)) {
+        return MIGEMU_EXIT_USAGE;
+    }
+    status = begin(argv[1], &machine, &transaction);
+    if (status != 0) {
+        return status;
+    }
+    return end(&transaction, argv[1],
+               emu_driver_reload(emu_machine_info(machine), transaction.state), ALL_GPUS,
+               "reload the driver");
+}
+
+int migemu_reboot(int argc, char **argv)
+{
+    MIGEMU_AUTO_MACHINE struct emu_machine *machine = NULL;
+    struct emu_transaction transaction;
+    int status;
+
+    if (!migemu_operands(argc, argv, 1, 1, 1)) {
+        return MIGEMU_EXIT_USAGE;
+    }
+    status = begin(argv[1], &machine, &transaction);
+    if (status != 0) {
+        return status;
+    }
+    emu_reboot(emu_machine_info(machine), transaction.state);
+    return end(&transaction, argv[1], NVML_SUCCESS, ALL_GPUS, "reboot");
+}
+
+/* ---- faults ---- */
+
+static int fault_add(int argc, char **argv)
+{
+    MIGEMU_AUTO_MACHINE struct emu_machine *machine = NULL;
+    struct emu_transaction transaction;
+    struct emu_fault fault;
+    char reason[MIGEMU_TEXT_SIZE] = "";
+    unsigned slot = 0;
+    int rc;
+    int status;
+
+    if (!migemu_operands(argc, argv, 1, 2, 2)) {
+        return MIGEMU_EXIT_USAGE;
+    }
+    if (emu_fault_parse(argv[2], &fault, reason, sizeof(reason)) != 0) {
+        return migemu_usage("fault", "'%s' is no fault rule: %s", argv[2], reason);
+    }
+    status = begin(argv[1], &machine, &transaction);
+    if (status != 0) {
+        return status;
+    }
+    rc = emu_fault_add(machine, transaction.state, &fault, &slot);
+    if (rc != 0) {
+        emu_abort(&transaction);
+        return migemu_fail("there are %d fault rules already", EMU_FAULT_MAX);
+    }
+    emu_commit(&transaction);
+    printf("rule %u: %s\n", slot, fault.text);
+    return 0;
+}
+
+static int fault_list(int argc, char **argv)
+{
+    MIGEMU_AUTO_MACHINE struct emu_machine *machine = NULL;
+    MIG_AUTO_FREE struct emu_state *state = NULL;
+    unsigned i;
+
+    if (!migemu_operands(argc, argv, 1, 1, 1)) {
+        return MIGEMU_EXIT_USAGE;
+    }
+    state = migemu_open(argv[1], &machine) == 0 ? migemu_read(machine) : NULL;
+    if (!state) {
+        return MIGEMU_EXIT_FAILED;
+    }
+    for (i = 0; i < EMU_FAULT_MAX; i++) {
+        if (state->faults[i].used) {
+            printf("rule %u: %s (%llu calls matched, acted on %llu)\n", i, state->faults[i].text,
+                   (unsigned long long)emu_fault_seen(machine, i),
+                   (unsigned long long)emu_fault_hits(machine, i));
+        }
+    }
+    return 0;
+}
+
+static int fault_clear(int argc, char **argv)
+{
+    MIGEMU_AUTO_MACHINE struct emu_machine *machine = NULL;
+    struct emu_transaction transaction;
+    uint64_t slot = 0;
+    int rc = 0;
+    int status;
+
+    if (!migemu_operands(argc, argv, 1, 1, 2)) {
+        return MIGEMU_EXIT_USAGE;
+    }
+    if (argc > 2 && !mig_text_parse_u64(argv[2], EMU_FAULT_MAX - 1, &slot)) {
+        return migemu_usage("fault", "'%s' is not the number of a rule", argv[2]);
+    }
+    status = begin(argv[1], &machine, &transaction);
+    if (status != 0) {
+        return status;
+    }
+    if (argc > 2) {
+        rc = emu_fault_remove(transaction.state, (unsigned)slot);
+    } else {
+        emu_fault_clear(transaction.state);
+    }
+    emu_commit(&transaction);
+    return rc == 0 ? 0 : migemu_fail("there is no rule %s", argv[2]);
+}
+
+int migemu_fault(int argc, char **argv)
+{
+    static const struct migemu_subverb rows[] = {
+        {"add", fault_add}, {"list", fault_list}, {"clear", fault_clear}, {NULL, NULL}};
+
+    return migemu_run_subverb(argc, argv, rows);
+}
