@@ -21,6 +21,7 @@ import nvml_signatures
 
 HANDLES = {'dev': 'EMU_HANDLE_GPU', 'gi': 'EMU_HANDLE_GI', 'ci': 'EMU_HANDLE_CI'}
 RULES = {'mig-device': 'EMU_RULE_MIG_DEVICE', 'not-in-mig-mode': 'EMU_RULE_NOT_IN_MIG_MODE'}
+PRIVATE = 'migemu_reset_gpu'  # exported beside NVML's functions, for nvidia-smi; the last id
 NOTE = '/* Made by tools/gen-nvml-entries.py; do not edit. */'
 
 
@@ -51,7 +52,8 @@ def table(functions):
     lines = [NOTE, '#include "emulator/functions.h"', '',
              'const char *const emu_function_names[] = {']
     lines += [f'    "{function.symbol[4:]}",' for function in functions]
-    lines += ['};', f'const unsigned emu_function_names_count = {len(functions)};']
+    lines += [f'    "{PRIVATE}",', '};',
+              f'const unsigned emu_function_names_count = {len(functions) + 1};']
     return lines
 
 
@@ -63,7 +65,7 @@ def header(functions):
     lines = [NOTE, '#ifndef MIG_EMULATOR_ENTRIES_H', '#define MIG_EMULATOR_ENTRIES_H', '',
              '#include "emulator/library.h"', '', 'enum {']
     lines += [f'    EMU_F_{function.symbol[4:]} = {i},' for i, function in enumerate(functions)]
-    lines += ['};', '']
+    lines += [f'    EMU_F_{PRIVATE} = {len(functions)},', '};', '']
     for function in functions:
         if function.returns == 'nvmlReturn_t ':
             types = function.types[1 if takes_handle(function) else 0:]

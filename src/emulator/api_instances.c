@@ -224,7 +224,7 @@ static nvmlReturn_t create_gi(struct emu_call *call, unsigned id,
         *ret = emu_gi_handle(&change.state->gpus[gpu], gpu, gi);
         call->gi = gi; /* for the trace */
     }
-    return emu_change_end(&change, rc);
+    return emu_instances_end(call, &change, rc);
 }
 
 nvmlReturn_t emu_DeviceCreateGpuInstance(struct emu_call *call, unsigned int id,
@@ -248,7 +248,8 @@ nvmlReturn_t emu_GpuInstanceDestroy(struct emu_call *call)
     if (rc != NVML_SUCCESS) {
         return rc;
     }
-    return emu_change_end(&change, emu_gi_destroy(change.state, (unsigned)call->gpu, call->gi));
+    return emu_instances_end(call, &change,
+                             emu_gi_destroy(change.state, (unsigned)call->gpu, call->gi));
 }
 
 nvmlReturn_t emu_DeviceGetGpuInstances(struct emu_call *call, unsigned int id,
@@ -460,7 +461,7 @@ static nvmlReturn_t create_ci(struct emu_call *call, unsigned id,
         *ret = emu_ci_handle(&change.state->gpus[gpu], gpu, call->gi, ci);
         call->ci = ci; /* for the trace */
     }
-    return emu_change_end(&change, rc);
+    return emu_instances_end(call, &change, rc);
 }
 
 nvmlReturn_t emu_GpuInstanceCreateComputeInstance(struct emu_call *call, unsigned int id,
@@ -485,8 +486,8 @@ nvmlReturn_t emu_ComputeInstanceDestroy(struct emu_call *call)
     if (rc != NVML_SUCCESS) {
         return rc;
     }
-    return emu_change_end(&change,
-                          emu_ci_destroy(change.state, (unsigned)call->gpu, call->gi, call->ci));
+    return emu_instances_end(call, &change,
+                             emu_ci_destroy(change.state, (unsigned)call->gpu, call->gi, call->ci));
 }
 
 nvmlReturn_t emu_GpuInstanceGetComputeInstances(struct emu_call *call, unsigned int id,

@@ -37,7 +37,7 @@ nvmlReturn_t emu_DeviceSetMigMode(struct emu_call *call, unsigned int mode,
         return rc;
     }
     rc = emu_mode_set(call->node, change.state, (unsigned)call->gpu, mode, activation);
-    return emu_change_end(&change, rc);
+    return emu_instances_end(call, &change, rc);
 }
 
 nvmlReturn_t emu_DeviceGetMaxMigDeviceCount(struct emu_call *call, unsigned int *count)

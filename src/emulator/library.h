@@ -69,6 +69,10 @@ nvmlReturn_t emu_change_begin(struct emu_call *call, struct emu_transaction *ret
 /* Commits when rc is SUCCESS, else gives up; returns rc. */
 nvmlReturn_t emu_change_end(struct emu_transaction *change, nvmlReturn_t rc);
 
+/* The same for a change of instances or mode: the capability files of the host follow. */
+nvmlReturn_t emu_instances_end(const struct emu_call *call, struct emu_transaction *change,
+                               nvmlReturn_t rc);
+
 /* Sleeps as the latency option at this offset of struct emu_latency says. */
 void emu_latency_wait(const struct emu_call *call, size_t option);
 

@@ -25,20 +25,24 @@ static const char *return_text(int32_t result, char buffer[16])
     return buffer;
 }
 
-static const char *function_text(unsigned function)
+/* All names but the private reset lack their "nvml". */
+static const char *function_text(unsigned function, char buffer[96])
 {
     const char *name = emu_function_name(function);
 
-    return name ? name : "?";
+    (void)snprintf(buffer, 96, "%s%s", name && mig_text_starts_with(name, "migemu") ? "" : "nvml",
+                   name ? name : "?");
+    return buffer;
 }
 
 static void print_json(const struct emu_trace *entry)
 {
+    char function[96];
     char result[16];
 
-    printf("{\"call\":%llu,\"time_ns\":%llu,\"pid\":%u,\"function\":\"nvml%s\",",
+    printf("{\"call\":%llu,\"time_ns\":%llu,\"pid\":%u,\"function\":\"%s\",",
            (unsigned long long)entry->sequence, (unsigned long long)entry->time_ns, entry->pid,
-           function_text(entry->function));
+           function_text(entry->function, function));
     if (entry->gpu != EMU_UNKNOWN) {
         printf("\"gpu\":%d,", entry->gpu);
     }
@@ -54,6 +58,7 @@ static void print_json(const struct emu_trace *entry)
 
 static void print_line(const struct emu_trace *entry)
 {
+    char function[96];
     char result[16];
     char place[48] = "";
     char gi[16];
@@ -69,9 +74,9 @@ static void print_line(const struct emu_trace *entry)
         (void)snprintf(place, sizeof(place), " gpu=%d gi=%s ci=%s", entry->gpu,
                        migemu_text_of_id(entry->gi, gi), migemu_text_of_id(entry->ci, ci));
     }
-    printf("%llu %s.%06llu [%u] nvml%s%s = %s <%u us>\n", (unsigned long long)entry->sequence,
-           clock, (unsigned long long)(entry->time_ns % 1000000000U / 1000U), entry->pid,
-           function_text(entry->function), place, return_text(entry->result, result),
+    printf("%llu %s.%06llu [%u] %s%s = %s <%u us>\n", (unsigned long long)entry->sequence, clock,
+           (unsigned long long)(entry->time_ns % 1000000000U / 1000U), entry->pid,
+           function_text(entry->function, function), place, return_text(entry->result, result),
            entry->duration_us);
 }
 
@@ -156,6 +161,7 @@ static void print_stats(const struct emu_machine *machine, bool json)
     uint64_t total = emu_call_count(machine);
     uint64_t created = sum_of(machine, creates, MIG_ARRAY_SIZE(creates));
     uint64_t destroyed = sum_of(machine, destroys, MIG_ARRAY_SIZE(destroys));
+    char function[96];
     bool first = true;
     unsigned i;
 
@@ -169,10 +175,10 @@ static void print_stats(const struct emu_machine *machine, bool json)
             continue;
         }
         if (json) {
-            printf("%s\"nvml%s\":%llu", first ? "" : ",", emu_function_name(i),
+            printf("%s\"%s\":%llu", first ? "" : ",", function_text(i, function),
                    (unsigned long long)count);
         } else {
-            printf("%8llu  nvml%s\n", (unsigned long long)count, emu_function_name(i));
+            printf("%8llu  %s\n", (unsigned long long)count, function_text(i, function));
         }
         first = false;
     }

@@ -21,7 +21,9 @@
 uint64_t emu_process_start_time(uint32_t pid)
 {
     char path[48], text[1024];
-    snprintf(path, sizeof path, "/proc/%u/stat", (unsigned)pid);
+    /* By way of ourselves: in a namespace of migemu run /proc may be links to the real one, made
+     * before the process existed. */
+    snprintf(path, sizeof path, "/proc/self/../%u/stat", (unsigned)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return 0;
