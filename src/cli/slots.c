@@ -174,8 +174,9 @@ static void draw_cells(const struct cli *cli, FILE *out, struct row *row, unsign
         fit_label(cell, room);
         blank = room - label_width(cell);
         before = blank > 1 ? 1 : 0;
-        fprintf(out, "%s%*s%s%s%s%s%s%*s", bar, (int)before, "", cli_color(cli, cell->color),
-                cell->label, *cell->mark ? " " : "", cell->mark,
+        fprintf(out, "%s%*s%s%s%s%s%s%*s", bar, (int)before, "",
+                cell->color == CLI_COLOR_NONE ? "" : cli_color(cli, cell->color), cell->label,
+                *cell->mark ? " " : "", cell->mark,
                 cell->color == CLI_COLOR_NONE ? "" : cli_color(cli, CLI_COLOR_NONE),
                 (int)(blank - before), "");
     }
