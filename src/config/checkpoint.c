@@ -141,7 +141,7 @@ static int find_kind(const struct reader *reader, const struct mig_value *map, c
 static int find_number(const struct reader *reader, const struct mig_value *map, const char *key,
                        uint32_t max, uint32_t *ret)
 {
-    const struct mig_value *value;
+    const struct mig_value *value = NULL;
     int rc = find_kind(reader, map, key, MIG_VALUE_INTEGER, &value);
 
     if (rc < 0) {

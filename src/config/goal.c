@@ -57,7 +57,7 @@ static int check_numbers(const struct context *context, const struct mig_config_
         }
         if (entry->enabled && !gpu->mig_capable && !gpu->problem[0] &&
             mig_config_filter_matches(entry, gpu->pci_device, gpu->pci_subsystem)) {
-            return mig_position_error(context->error, MIG_E_CONFIG, context->config->name,
+            return mig_position_error(context->error, MIG_E_NO_FIT, context->config->name,
                                       number->position, "GPU %u (%s) cannot do MIG", gpu->index,
                                       gpu->name);
         }
@@ -107,15 +107,12 @@ static void add_device(struct mig_device_count *devices, size_t *count, struct m
     ++*count;
 }
 
-int mig_config_entry_target(const struct mig_config_entry *entry, const struct mig_model *model,
-                            const struct mig_layout *current, struct mig_target *ret,
-                            struct mig_position *ret_position, struct mig_error *error)
+int mig_config_entry_devices(const struct mig_config_entry *entry, const struct mig_model *model,
+                             struct mig_device_count devices[MIG_CONFIG_DEVICES_MAX],
+                             size_t *ret_count, struct mig_position *ret_position,
+                             struct mig_error *error)
 {
-    struct mig_device_count devices[MIG_CONFIG_DEVICES_MAX];
-    size_t count = 0;
-
-    *ret = (struct mig_target){0};
-    *ret_position = entry->position;
+    *ret_count = 0;
     for (uint32_t i = 0; i < entry->profile_count; i++) {
         const struct mig_config_profile *profile = &entry->profiles[i];
         struct mig_device_kind kind;
@@ -129,12 +126,10 @@ int mig_config_entry_target(const struct mig_config_entry *entry, const struct m
             *ret_position = profile->position;
             return rc;
         }
-        add_device(devices, &count, kind, profile->count);
+        add_device(devices, ret_count, kind, profile->count);
     }
-    if (entry->profile_count > 0) {
-        *ret_position = entry->profiles[0].position;
-    }
-    return mig_target_from_devices(model, current, devices, count, ret, error);
+    *ret_position = entry->profile_count > 0 ? entry->profiles[0].position : entry->position;
+    return 0;
 }
 
 /* Puts the place in the file and the GPU in front of what went wrong. */
@@ -154,7 +149,9 @@ static int gpu_error(const struct context *context, int result, struct mig_posit
 static int set_gpu_goal(const struct context *context, const struct mig_config_entry *entry,
                         const struct mig_gpu *gpu, bool mode_only, struct mig_gpu_goal *ret)
 {
+    struct mig_device_count devices[MIG_CONFIG_DEVICES_MAX];
     struct mig_position position = entry->position;
+    size_t device_count = 0;
     int rc;
 
     if (gpu->problem[0]) {
@@ -177,8 +174,12 @@ static int set_gpu_goal(const struct context *context, const struct mig_config_e
                       "catalogue");
         return gpu_error(context, MIG_E_NO_FIT, position, gpu);
     }
-    rc = mig_config_entry_target(entry, gpu->layout.model, &gpu->layout, &ret->target, &position,
-                                 context->error);
+    rc = mig_config_entry_devices(entry, gpu->layout.model, devices, &device_count, &position,
+                                  context->error);
+    if (rc == 0) {
+        rc = mig_target_from_devices(gpu->layout.model, &gpu->layout, devices, device_count,
+                                     &ret->target, context->error);
+    }
     return rc < 0 ? gpu_error(context, rc, position, gpu) : 0;
 }
 

@@ -17,11 +17,12 @@ const struct mig_config_entry *mig_config_entry_for(const struct mig_config_name
                                                     const struct mig_gpu *gpu);
 
 /*
- * The GPU instances that the entry's profiles come to on `model`; `current` as in
- * mig_target_from_devices. On failure *ret_position says which profile it was.
+ * The entry's profiles as kinds of `model`, equal kinds added up, zero counts left out. On failure
+ * *ret_position is that of the profile that the model lacks, else of the first profile.
  */
-int mig_config_entry_target(const struct mig_config_entry *entry, const struct mig_model *model,
-                            const struct mig_layout *current, struct mig_target *ret,
-                            struct mig_position *ret_position, struct mig_error *error);
+int mig_config_entry_devices(const struct mig_config_entry *entry, const struct mig_model *model,
+                             struct mig_device_count devices[MIG_CONFIG_DEVICES_MAX],
+                             size_t *ret_count, struct mig_position *ret_position,
+                             struct mig_error *error);
 
 #endif
