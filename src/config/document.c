@@ -61,7 +61,7 @@ struct reader {
     const struct mig_value *root;
 };
 
-static const struct mig_value null_value = {.kind = MIG_VALUE_NULL, .text = ""};
+static const struct mig_value null_value = {.kind = MIG_VALUE_NULL, .position = {1, 1}, .text = ""};
 
 int mig_position_error(struct mig_error *error, int result, const char *name,
                        struct mig_position position, const char *format, ...)

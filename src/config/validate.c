@@ -172,15 +172,43 @@ struct proof {
     struct mig_error error;
 };
 
-static void prove(struct checker *checker, const struct mig_config_entry *entry,
-                  const struct mig_model *model, struct proof *ret)
+/* Where placements are not known, a profile's own maximum is all that can be held against it. */
+static bool within_maxima(const struct mig_model *model, const struct mig_target *target,
+                          struct mig_error *error)
+{
+    unsigned counts[MIG_PROFILE_MAX] = {0};
+
+    for (uint8_t i = 0; i < target->gi_count; i++) {
+        const struct mig_profile *profile = &model->profiles[target->gis[i].profile];
+
+        if (++counts[target->gis[i].profile] > profile->max_instances) {
+            mig_error_set(error, MIG_E_NO_FIT, MIG_DOMAIN_NONE, 0, "at most %u of %s fit on %s",
+                          profile->max_instances, profile->name, model->name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool fits(struct checker *checker, const struct mig_model *model,
+                 const struct mig_target *target, struct mig_error *error)
 {
     const struct mig_layout empty = {.model = model};
     const struct mig_policy policy = {0};
+    struct mig_plan plan;
+
+    if (!mig_model_is_placeable(model) || ++checker->proof_count > PROOF_MAX) {
+        return within_maxima(model, target, error);
+    }
+    return mig_plan_make(&empty, target, &policy, &plan, NULL, error) == 0;
+}
+
+static void prove(struct checker *checker, const struct mig_config_entry *entry,
+                  const struct mig_model *model, struct proof *ret)
+{
     struct mig_device_count devices[MIG_CONFIG_DEVICES_MAX];
     size_t device_count = 0;
     struct mig_target target;
-    struct mig_plan plan;
 
     *ret = (struct proof){.verdict = VERDICT_NO_PROFILE};
     if (mig_config_entry_devices(entry, model, devices, &device_count, &ret->position,
@@ -188,11 +216,8 @@ static void prove(struct checker *checker, const struct mig_config_entry *entry,
         return;
     }
     ret->verdict = VERDICT_TOO_MUCH;
-    if (mig_target_from_devices(model, NULL, devices, device_count, &target, &ret->error) < 0) {
-        return;
-    }
-    if (!mig_model_is_placeable(model) || ++checker->proof_count > PROOF_MAX ||
-        mig_plan_make(&empty, &target, &policy, &plan, NULL, &ret->error) == 0) {
+    if (mig_target_from_devices(model, NULL, devices, device_count, &target, &ret->error) == 0 &&
+        fits(checker, model, &target, &ret->error)) {
         ret->verdict = VERDICT_FITS;
     }
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Makes what the tests of config/ work on, and writes goals in the notation of plan_support.h. */
 #include "config_support.h"
 #include "plan_support.h"
 #include <setjmp.h>
