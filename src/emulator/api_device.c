@@ -48,19 +48,10 @@ nvmlReturn_t emu_DeviceGetUUID(struct emu_call *call, char *uuid, unsigned int l
     return emu_text_out(text, uuid, length);
 }
 
-/* Of a MIG device: its number among those of the GPU. */
+/* Of a MIG device: the GPU's. nvidia-smi takes the GPU column of mig -lci from it. */
 nvmlReturn_t emu_DeviceGetIndex(struct emu_call *call, unsigned int *index)
 {
-    unsigned before = 0;
-    if (!call->is_mig_device) {
-        return number_out((unsigned)call->gpu, index);
-    }
-    for (unsigned gi = 0; gi <= call->gi; gi++) {
-        for (unsigned ci = 0; call->state.gis[gi].used && ci < EMU_CI_MAX; ci++) {
-            before += call->state.gis[gi].cis[ci].used && (gi < call->gi || ci < call->ci);
-        }
-    }
-    return number_out(before, index);
+    return number_out((unsigned)call->gpu, index);
 }
 
 /* A text that may not be known. */

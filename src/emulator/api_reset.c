@@ -10,8 +10,6 @@
 #include <limits.h>
 #include <string.h>
 
-EMU_EXPORT nvmlReturn_t migemu_reset_gpu(nvmlDevice_t device);
-
 /* Files that cannot be written (a node of another user) stay as they are; the change counts. */
 static void update_capabilities(const struct emu_call *call, const struct emu_state *state)
 {

@@ -133,8 +133,7 @@ nvmlReturn_t emu_DeviceGetHandleBySerial(struct emu_call *call, const char *seri
     return NVML_ERROR_NOT_FOUND;
 }
 
-/* [domain:]bus:device[.function], hexadecimal; any width up to eight digits. */
-static bool parse_bus_id(const char *text, unsigned long ret[3])
+bool emu_bus_id_parse(const char *text, unsigned long ret[3])
 {
     unsigned long fields[3] = {0};
     unsigned count = 0;
@@ -163,7 +162,7 @@ nvmlReturn_t emu_DeviceGetHandleByPciBusId_v2(struct emu_call *call, const char 
                                               nvmlDevice_t *device)
 {
     unsigned long wanted[3];
-    if (!bus_id || !device || !parse_bus_id(bus_id, wanted)) {
+    if (!bus_id || !device || !emu_bus_id_parse(bus_id, wanted)) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
     for (unsigned i = 0; i < call->node->gpu_count; i++) {

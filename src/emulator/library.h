@@ -82,6 +82,12 @@ static inline unsigned emu_known(int value)
     return value > 0 ? (unsigned)value : 0;
 }
 
+/* Domain, bus and device of [domain:]bus:device[.0], hexadecimal, any width up to eight digits. */
+bool emu_bus_id_parse(const char *text, unsigned long ret[3]);
+
+/* Not of NVML: resets a GPU, as nvidia-smi --gpu-reset does. */
+EMU_EXPORT nvmlReturn_t migemu_reset_gpu(nvmlDevice_t device);
+
 /* Copies text out as NVML does: INSUFFICIENT_SIZE when it does not fit. */
 nvmlReturn_t emu_text_out(const char *text, char *buffer, unsigned size);
 
