@@ -87,25 +87,41 @@ static bool is_involved(const struct request *request, const struct mig_fit_gpu_
     return result->plan.step_count > 0;
 }
 
+/* True when some GPU has something of what was asked for. */
+static bool any_involved(const struct request *request, const struct mig_fit_result *fit)
+{
+    for (uint32_t i = 0; i < fit->gpu_count; i++) {
+        if (is_involved(request, &fit->gpus[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void print_gpu(const struct cli *cli, const struct mig_gpu *gpu,
+                      const struct request *request, const struct mig_fit_gpu_result *result)
+{
+    print_where(gpu, request, result);
+    if (result->plan.step_count) {
+        plan_print_steps(cli, stdout, &gpu->layout, &result->plan, false);
+        slots_draw(cli, stdout, &result->plan.result, 2);
+    } else {
+        slots_draw(cli, stdout, &gpu->layout, 2);
+    }
+}
+
 static void print_text(const struct cli *cli, const struct mig_node *node,
                        const struct request *request, const struct mig_fit_result *fit, bool fits)
 {
     unsigned off = 0;
 
-    puts(fits ? "fits:" : "does not fit; most of it that does:");
+    puts(fits                         ? "fits:"
+         : any_involved(request, fit) ? "does not fit; most of it that does:"
+                                      : "does not fit");
     for (uint32_t i = 0; i < fit->gpu_count && i < node->gpu_count; i++) {
-        const struct mig_gpu *gpu = &node->gpus[i];
-
-        off += gpu->mig_capable && !gpu->mig_mode;
-        if (!is_involved(request, &fit->gpus[i])) {
-            continue;
-        }
-        print_where(gpu, request, &fit->gpus[i]);
-        if (fit->gpus[i].plan.step_count) {
-            plan_print_steps(cli, stdout, &gpu->layout, &fit->gpus[i].plan, false);
-            slots_draw(cli, stdout, &fit->gpus[i].plan.result, 2);
-        } else {
-            slots_draw(cli, stdout, &gpu->layout, 2);
+        off += node->gpus[i].mig_capable && !node->gpus[i].mig_mode;
+        if (is_involved(request, &fit->gpus[i])) {
+            print_gpu(cli, &node->gpus[i], request, &fit->gpus[i]);
         }
     }
     for (size_t w = 0; !fits && w < request->count; w++) {

@@ -32,6 +32,14 @@ int persist_path(const struct cli *cli, const char *root, char *buffer, size_t s
     return MIG_OK;
 }
 
+bool persist_has_journal(const struct cli *cli)
+{
+    char path[4096];
+    int length = snprintf(path, sizeof(path), "%s/journal", persist_state_dir(cli));
+
+    return length > 0 && (size_t)length < sizeof(path) && access(path, F_OK) == 0;
+}
+
 static int refresh(const char *path, struct cli_node *node, struct mig_error *error)
 {
     MIG_AUTO_FREE char *text = NULL, *old = NULL;

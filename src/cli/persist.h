@@ -14,6 +14,9 @@ const char *persist_state_dir(const struct cli *cli);
 int persist_path(const struct cli *cli, const char *root, char *buffer, size_t size,
                  struct mig_error *error);
 
+/* True when the state directory holds the journal of a change that runs or was interrupted. */
+bool persist_has_journal(const struct cli *cli);
+
 /*
  * After a change that succeeded: reads the node again and replaces the checkpoint, if there is one.
  * A failure is a note on standard error; the change itself stands.

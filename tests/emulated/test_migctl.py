@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -421,6 +422,53 @@ class Changing(Case):
             node.migemu("fault clear")
             done = node.migctl("apply", "-f", CONFIG, "-c", "all-balanced")
             self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_interrupted_run_is_repaired(self):
+        with Node(A30) as node:
+            node.apply("all-1g.6gb")
+            before = node.instances()
+            node.migemu("fault add", "DeviceCreateGpuInstanceWithPlacement before -> KILL")
+            done = node.migctl("apply", "-f", CONFIG, "-c", "all-balanced")
+            self.assertEqual(done.returncode, -9)
+            self.assertIn("was interrupted", node.migctl("status").stdout)
+            node.migemu("fault clear")
+            code, document = node.json("status")
+            self.assertTrue(document["change_on_record"])
+            code, document = node.json("apply", "-f", CONFIG, "-c", "all-1g.6gb")
+            self.described(document)
+            self.assertEqual(code, 0)
+            self.assertIn(document["recovery"]["kind"], ("finished", "restored"))
+            self.assertEqual([one[1:] for one in node.instances()], [one[1:] for one in before])
+            self.assertFalse(node.json("status")[1]["change_on_record"])
+
+    def test_interrupt_waits_for_the_change(self):
+        with Node(A30, options=["--mig", "on"]) as node:
+            node.migemu("fault add", "DeviceCreateGpuInstanceWithPlacement hits=2 delay=700")
+            process = subprocess.Popen([MIGCTL, "-v", "apply", "-f", CONFIG, "-c", "all-2g.12gb"],
+                                       env=node.env, stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE, text=True)
+            self.assertIn("create 2g.12gb", process.stderr.readline())
+            process.send_signal(signal.SIGINT)
+            err = process.communicate(timeout=60)[1]
+            self.assertEqual(process.returncode, 0, err)
+            self.assertIn("finishing the change first", err)
+            self.assertEqual(len(node.instances()), 2)
+
+    def test_second_run_names_the_first(self):
+        with Node(A30, options=["--mig", "on"]) as node:
+            node.migemu("fault add", "DeviceCreateGpuInstanceWithPlacement hits=1 delay=1500")
+            argv = ["apply", "-f", CONFIG, "-c", "all-4g.24gb"]
+            first = subprocess.Popen([MIGCTL, "-v", *argv], env=node.env, stdout=subprocess.PIPE,
+                                     stderr=subprocess.PIPE, text=True)
+            self.assertIn("create 4g.24gb", first.stderr.readline())
+            second = node.migctl(*argv)
+            self.assertEqual(second.returncode, 5, second.stderr)
+            self.assertIn(str(first.pid), second.stderr)
+            third = node.migctl(*argv, "-t", "30")
+            self.assertEqual((third.returncode, third.stdout),
+                             (0, "nothing to do: the node is as wanted\n"))
+            first.communicate(timeout=60)
+            self.assertEqual(first.returncode, 0)
 
     def test_wait_for_users(self):
         with Node(A30) as node:
