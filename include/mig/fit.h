@@ -20,7 +20,7 @@ extern "C" {
 #define MIG_FIT_KIND_MAX 16 /* different kinds in one request */
 #define MIG_FIT_GPU_MAX 64
 #define MIG_FIT_TABLE_MAX \
-    2000000 /* count vectors; a larger request is refused with the limit named */
+    2000000 /* count vectors, over all GPUs; a larger request is refused with the limit named */
 
 /* One kind of slice that is wanted; resolved per GPU because models differ. */
 struct mig_fit_want {

@@ -237,17 +237,22 @@ static int say_too_much(const struct mig_search *search, const struct refusal_wo
                           words->nearest);
 }
 
+const char *mig_plan_holder(const struct mig_gi *gi)
+{
+    if (gi->holder[0]) {
+        return gi->holder;
+    }
+    return gi->in_use ? "a user that is not known" : "protected";
+}
+
 static void add_holders(const struct mig_layout *layout, const struct mig_certificate *certificate,
                         struct mig_error *error)
 {
     for (unsigned i = 0; i < certificate->blocker_count; i++) {
         const struct mig_gi *gi = &layout->gis[certificate->blockers[i]];
-        const char *who = gi->holder[0] ? gi->holder
-                          : gi->in_use  ? "a user that is not known"
-                                        : "protected";
 
         mig_error_add_holder(error, "%s at %u: %s", layout->model->profiles[gi->profile].name,
-                             gi->start, who);
+                             gi->start, mig_plan_holder(gi));
     }
 }
 

@@ -61,17 +61,14 @@ bool mig_ci_set_subtract(const struct mig_ci_set *whole, const struct mig_ci_set
     return taken == part->count;
 }
 
-unsigned mig_ci_in_use_mask(const struct mig_gi *gi)
+unsigned mig_ci_in_use_mask(const struct mig_gi *gi, bool used)
 {
     unsigned mask = 0;
 
-    for (unsigned i = 0; i < gi->ci_count; i++) {
+    for (unsigned i = 0; used && i < gi->ci_count; i++) {
         mask |= (unsigned)gi->cis[i].in_use << i;
     }
-    if (mask == 0 && gi->in_use) {
-        mask = (1u << gi->ci_count) - 1;
-    }
-    return mask;
+    return used && mask == 0 ? (1u << gi->ci_count) - 1 : mask;
 }
 
 /* The creations in the order in which they are made: larger first, then by profile. */

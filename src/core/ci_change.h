@@ -38,10 +38,10 @@ bool mig_ci_set_subtract(const struct mig_ci_set *whole, const struct mig_ci_set
                          struct mig_ci_set *ret_rest);
 
 /*
- * The CIs of `gi` that count as used: those marked, or all of them when the GI is in use and
- * nothing tells by which.
+ * The CIs of a GPU instance that counts as `used` or not: those marked as in use, or all of them
+ * when nothing tells which (also when it is idle but protected). None of one that is not used.
  */
-unsigned mig_ci_in_use_mask(const struct mig_gi *gi);
+unsigned mig_ci_in_use_mask(const struct mig_gi *gi, bool used);
 
 /*
  * Places `added` beside the CIs of `gi` whose bit in `kept` is set (`gi` may be NULL: an empty GPU

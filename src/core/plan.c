@@ -74,8 +74,8 @@ static int check_request(const struct mig_layout *layout, const struct mig_targe
     int result;
 
     if (!layout->model) {
-        return mig_error_set(error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
-                             "the GPU is of no known model, nothing can be planned for it");
+        return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0,
+                             "could not plan for a GPU of no known model");
     }
     result = mig_model_is_placeable(layout->model) ? mig_layout_check(layout, error)
                                                    : check_unplaced_layout(layout, error);
@@ -320,9 +320,8 @@ static void write_plan(const struct mig_search *search, struct mig_plan *ret)
 
 /* ---- the front ------------------------------------------------------------------------------- */
 
-/* Bits of the instances that must not be disturbed, and of those in use that may be. */
-static void apply_policy(const struct mig_layout *layout, const struct mig_policy *policy,
-                         uint32_t *ret_hard, uint32_t *ret_soft)
+void mig_plan_split_policy(const struct mig_layout *layout, const struct mig_policy *policy,
+                           uint32_t *ret_hard, uint32_t *ret_soft)
 {
     uint32_t in_use = 0;
 
@@ -355,7 +354,7 @@ int mig_plan_make(const struct mig_layout *layout, const struct mig_target *targ
     if (result != MIG_OK) {
         return result;
     }
-    apply_policy(layout, policy, &hard, &soft);
+    mig_plan_split_policy(layout, policy, &hard, &soft);
     mig_search_init(&search, layout, target, hard, soft);
     mig_search_run(&search, MIG_SEARCH_FULL);
     if (search.found && search.hard_disturbed == 0 && !search.given_up) {

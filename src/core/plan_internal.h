@@ -20,6 +20,16 @@ void mig_plan_result(const struct mig_search *search, struct mig_layout *ret,
                      struct mig_plan_origin *ret_origins);
 
 /*
+ * Splits the instances in use: those that must stay undisturbed (in use or protected), and those
+ * that may go. `policy` may be NULL.
+ */
+void mig_plan_split_policy(const struct mig_layout *layout, const struct mig_policy *policy,
+                           uint32_t *ret_hard, uint32_t *ret_soft);
+
+/* Who is behind an instance that must stay, in words. */
+const char *mig_plan_holder(const struct mig_gi *gi);
+
+/*
  * Why there is no plan. `search` has run with MIG_SEARCH_FULL and found no plan; it is run again.
  * Returns MIG_E_NO_FIT or MIG_E_BUSY with both filled.
  */

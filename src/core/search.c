@@ -164,11 +164,8 @@ void mig_search_init(struct mig_search *search, const struct mig_layout *layout,
     search->group_count = 0;
     for (unsigned i = 0; i < layout->gi_count; i++) {
         const struct mig_gi *gi = &layout->gis[i];
-        bool used = ((hard | soft) >> i & 1u) != 0;
-        unsigned marked = mig_ci_in_use_mask(gi);
 
-        /* an idle instance that is protected counts as used in all its parts */
-        search->in_use[i] = (uint8_t)(!used ? 0 : marked ? marked : (1u << gi->ci_count) - 1);
+        search->in_use[i] = (uint8_t)mig_ci_in_use_mask(gi, ((hard | soft) >> i & 1u) != 0);
         search->masks[i] = mig_place_mask(&layout->model->profiles[gi->profile], gi->start);
     }
     for (unsigned i = 0; i < target->gi_count; i++) {
