@@ -33,7 +33,15 @@ nvmlReturn_t emu_instances_end(const struct emu_call *call, struct emu_transacti
     if (rc == NVML_SUCCESS) {
         update_capabilities(call, change->state);
     }
-    return emu_change_end(change, rc);
+    emu_change_end(change, rc);
+    if (rc == NVML_SUCCESS) {
+        struct emu_event event = {.type = nvmlEventMigConfigChange,
+                                  .gpu = (uint32_t)call->gpu,
+                                  .gi = call->gi,
+                                  .ci = call->ci};
+        emu_event_post(call->machine, &event);
+    }
+    return rc;
 }
 
 static nvmlReturn_t reset(struct emu_call *call)

@@ -69,7 +69,8 @@ nvmlReturn_t emu_change_begin(struct emu_call *call, struct emu_transaction *ret
 /* Commits when rc is SUCCESS, else gives up; returns rc. */
 nvmlReturn_t emu_change_end(struct emu_transaction *change, nvmlReturn_t rc);
 
-/* The same for a change of instances or mode: the capability files of the host follow. */
+/* The same for a change of instances or mode: the host's capability files follow, and clients that
+ * listen are told. */
 nvmlReturn_t emu_instances_end(const struct emu_call *call, struct emu_transaction *change,
                                nvmlReturn_t rc);
 

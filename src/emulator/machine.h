@@ -37,6 +37,7 @@
 #define EMU_HOLDER_MAX 64
 #define EMU_FAULT_MAX 64
 #define EMU_TRACE_MAX 4096
+#define EMU_EVENT_MAX 1024
 #define EMU_FUNCTION_MAX 512
 #define EMU_START_ANY 0xffffffffu /* the driver chooses */
 #define EMU_ID_NONE 0xffffffffu   /* the whole GPU; a GPU instance without a compute instance */
@@ -247,6 +248,16 @@ struct emu_trace {
     uint32_t gi, ci;   /* EMU_ID_NONE */
 };
 
+/* Something that waiting clients are told. */
+struct emu_event {
+    uint64_t sequence; /* from 1, machine-wide */
+    uint64_t type;     /* nvmlEventType*, one bit */
+    uint64_t data;     /* the XID of a critical error */
+    uint32_t gpu;
+    uint32_t gi, ci; /* EMU_ID_NONE */
+    uint32_t reserved;
+};
+
 /* ---- the machine ---------------------------------------------------------------------------- */
 
 struct emu_machine;
@@ -310,6 +321,21 @@ size_t emu_trace_read(const struct emu_machine *machine, uint64_t from, struct e
 /* Counts the call and keeps it in the ring. For the library. */
 void emu_trace_add(const struct emu_machine *machine, struct emu_trace *entry);
 
+/* Tells every event set of every process that listens for it. */
+void emu_event_post(const struct emu_machine *machine, const struct emu_event *event);
+
+/* Number of the latest event. */
+uint64_t emu_event_last(const struct emu_machine *machine);
+
+/*
+ * The first event after *cursor that the ring still has; moves *cursor to it (or, when there is
+ * none, to the latest). -ENOENT when there is none.
+ */
+int emu_event_next(const struct emu_machine *machine, uint64_t *cursor, struct emu_event *ret);
+
+/* Sleeps until an event after `seen` or the deadline (CLOCK_MONOTONIC, ns). */
+void emu_event_wait(const struct emu_machine *machine, uint64_t seen, uint64_t deadline_ns);
+
 /* Ids of functions: "DeviceGetCount_v2" (with or without "nvml"); names are without. */
 int emu_function_find(const char *name);          /* EMU_UNKNOWN when there is none */
 const char *emu_function_name(unsigned function); /* NULL past the end */
@@ -349,6 +375,12 @@ unsigned emu_users_no_client(const struct emu_state *state, unsigned gpu);
 unsigned emu_users_whole_gpu(const struct emu_state *state, unsigned gpu);
 
 /* ---- what happens to the machine, in a transaction ------------------------------------------ */
+
+/*
+ * A critical error (XID) and what it does: 79 loses the GPU, 48 and 95 count an uncorrectable error
+ * and want a reset, 94 ends the processes of the instance. Post the event after the commit.
+ */
+void emu_xid(struct emu_state *state, unsigned gpu, unsigned gi, unsigned ci, unsigned xid);
 
 /* IN_USE while the GPU has users; otherwise the pending modes hold and instances are gone. */
 nvmlReturn_t emu_gpu_reset(const struct emu_node_info *info, struct emu_state *state, unsigned gpu);

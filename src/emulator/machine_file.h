@@ -18,6 +18,10 @@ struct emu_live {
     /* The ring: a slot is valid for the call whose number its guard holds before and after. */
     _Atomic uint64_t trace_guards[EMU_TRACE_MAX];
     struct emu_trace traces[EMU_TRACE_MAX];
+    _Atomic uint64_t event_count;
+    _Atomic uint32_t event_bell; /* the low half of event_count, for futex */
+    _Atomic uint64_t event_guards[EMU_EVENT_MAX];
+    struct emu_event events[EMU_EVENT_MAX];
 };
 
 struct emu_file {

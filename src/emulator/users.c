@@ -233,6 +233,28 @@ static void reload_gpu(const struct emu_gpu_info *info, struct emu_gpu *gpu)
     gpu->memory_load_percent = 0;
 }
 
+void emu_xid(struct emu_state *state, unsigned gpu, unsigned gi, unsigned ci, unsigned xid)
+{
+    if (gpu >= state->gpu_count) {
+        return;
+    }
+    struct emu_gpu *target = &state->gpus[gpu];
+    if (xid == 79) {
+        target->lost = 1;
+    } else if (xid == 48 || xid == 95) {
+        target->ecc_uncorrected++;
+        target->reset_required = 1;
+    } else if (xid == 94) {
+        for (unsigned i = 0; i < EMU_PROCESS_MAX; i++) {
+            const struct emu_process *process = &state->processes[i];
+            if (process->pid != 0 && process->gpu == gpu &&
+                is_within(process->gi, process->ci, gi, ci)) {
+                drop_process(state, i);
+            }
+        }
+    }
+}
+
 nvmlReturn_t emu_gpu_reset(const struct emu_node_info *info, struct emu_state *state, unsigned gpu)
 {
     if (gpu >= info->gpu_count) {

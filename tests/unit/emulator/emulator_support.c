@@ -51,15 +51,18 @@ static const struct row rtx[] = {
     {0},
 };
 
-static void fill_compute(struct emu_profile *profile, const char *parts)
+static void fill_compute(struct emu_profile *profile, const char *name, const char *parts)
 {
     for (; *parts; parts++) {
         struct emu_ci_profile *ci = &profile->ci_profiles[profile->ci_profile_count++];
         unsigned slices = (unsigned)(*parts - '0'), all = profile->slice_count;
         static const uint8_t enums[] = {0, 0, 1, 2, 3, 0, 0, 4};
         ci->is_default = parts[1] == '\0';
-        snprintf(ci->name, sizeof ci->name, "%.0u%s%.24s", ci->is_default ? 0 : slices,
-                 ci->is_default ? "" : "c.", profile->name);
+        if (ci->is_default) {
+            snprintf(ci->name, sizeof ci->name, "%s", name);
+        } else {
+            snprintf(ci->name, sizeof ci->name, "%uc.%s", slices, name);
+        }
         ci->enum_value = enums[slices];
         ci->driver_id = ci->enum_value;
         ci->sm_count = (int32_t)(14 * slices);
@@ -91,7 +94,7 @@ static void fill_profiles(struct emu_gpu_info *gpu, const struct row *rows)
         for (const char *start = rows->starts; *start; start++) {
             profile->starts[profile->start_count++] = (uint8_t)(*start - '0');
         }
-        fill_compute(profile, rows->parts);
+        fill_compute(profile, rows->name, rows->parts);
     }
 }
 
