@@ -312,9 +312,10 @@ static bool chance_hits(const struct emu_fault *fault, uint64_t number)
     return (mixed ^ (mixed >> 31)) % (100 * PPM_PER_PERCENT) < fault->chance_ppm;
 }
 
-static bool rule_acts(struct emu_live *live, unsigned slot, const struct emu_fault *fault)
+/* `number`: which matching call this is. */
+static bool rule_acts(struct emu_live *live, unsigned slot, const struct emu_fault *fault,
+                      uint64_t number)
 {
-    uint64_t number = atomic_fetch_add(&live->fault_seen[slot], 1) + 1;
     if (number < fault->nth || (fault->chance_ppm > 0 && !chance_hits(fault, number))) {
         return false;
     }
@@ -324,6 +325,13 @@ static bool rule_acts(struct emu_live *live, unsigned slot, const struct emu_fau
         return false;
     }
     return true;
+}
+
+static bool rule_matches(const struct emu_fault *fault, unsigned function, int gpu, bool after)
+{
+    return (fault->after != 0) == after &&
+           (fault->functions[function / 64] >> (function % 64) & 1) &&
+           (fault->gpu < 0 || fault->gpu == gpu);
 }
 
 struct emu_verdict emu_fault_ask(const struct emu_machine *machine, unsigned function, int gpu,
@@ -341,17 +349,19 @@ struct emu_verdict emu_fault_ask(const struct emu_machine *machine, unsigned fun
     if (rule_count == 0) {
         return verdict;
     }
-    for (unsigned i = 0; i < EMU_FAULT_MAX && rule_count > 0 && !verdict.fail && !verdict.kill;
-         i++) {
+    for (unsigned i = 0; i < EMU_FAULT_MAX && rule_count > 0; i++) {
         struct emu_fault fault;
         if (emu_machine_read_part(machine, base + i * sizeof fault, &fault, sizeof fault) < 0 ||
             !fault.used) {
             continue;
         }
         rule_count--;
-        if ((fault.after != 0) != after ||
-            !(fault.functions[function / 64] >> (function % 64) & 1) ||
-            (fault.gpu >= 0 && fault.gpu != gpu) || !rule_acts(&machine->file->live, i, &fault)) {
+        if (!rule_matches(&fault, function, gpu, after)) {
+            continue;
+        }
+        /* Every matching rule counts the call; the first that fails or kills decides. */
+        uint64_t number = atomic_fetch_add(&machine->file->live.fault_seen[i], 1) + 1;
+        if (verdict.fail || verdict.kill || !rule_acts(&machine->file->live, i, &fault, number)) {
             continue;
         }
         verdict.delay_ms += fault.delay_ms;
