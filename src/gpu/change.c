@@ -426,23 +426,38 @@ static bool gpu_is_at(const struct mig_journal_gpu *entry, const struct mig_gpu 
            steps->count == 0;
 }
 
+/*
+ * A GPU that is gone took its instances along. One that does not even tell its UUID may be any:
+ * then nothing is known of those that were not found.
+ */
+static const struct mig_gpu *find_nameless(const struct mig_node *node)
+{
+    for (uint32_t i = 0; i < node->gpu_count; i++) {
+        if (node->gpus[i].uuid[0] == '\0') {
+            return &node->gpus[i];
+        }
+    }
+    return NULL;
+}
+
 bool mig_is_at(const struct mig_journal *journal, struct mig_node *node, enum mig_side side)
 {
     for (uint32_t i = 0; i < journal->gpu_count; i++) {
         const struct mig_gpu *gpu = mig_find_uuid(node, journal->gpus[i].uuid);
 
-        if (gpu && !gpu_is_at(&journal->gpus[i], gpu, side)) {
+        if (gpu ? !gpu_is_at(&journal->gpus[i], gpu, side) : find_nameless(node) != NULL) {
             return false;
         }
     }
     return true;
 }
 
-/* *ret is NULL when the GPU is gone: one that is gone took its instances along. */
+/* *ret is NULL when the GPU is gone. */
 static int read_again(struct mig_apply *apply, const char *uuid, struct mig_node **node,
                       struct mig_gpu **ret, struct mig_error *error)
 {
     struct mig_node *fresh = NULL;
+    const struct mig_gpu *bad;
     int rc = mig_inventory_read(apply->session, &fresh, error);
 
     if (rc < 0) {
@@ -451,9 +466,10 @@ static int read_again(struct mig_apply *apply, const char *uuid, struct mig_node
     mig_node_free(*node);
     *node = fresh;
     *ret = mig_find_uuid(fresh, uuid);
-    if (*ret && (*ret)->problem[0] != '\0') {
-        return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0, "GPU %u: %s", (*ret)->index,
-                             (*ret)->problem);
+    bad = *ret ? *ret : find_nameless(fresh);
+    if (bad && bad->problem[0] != '\0') {
+        return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0, "GPU %u: %s", bad->index,
+                             bad->problem);
     }
     return 0;
 }

@@ -351,6 +351,13 @@ static int read_identity(struct reader *reader)
     unsigned minor;
     nvmlReturn_t code;
 
+    /* first of all: whatever else cannot be read, it is known which GPU this is */
+    code = MIG_CALL(session, gpu->index, nvmlDeviceGetUUID, reader->device, gpu->uuid,
+                    (unsigned)sizeof(gpu->uuid));
+    if (code != NVML_SUCCESS) {
+        gpu->uuid[0] = '\0';
+        return gpu_error(reader, code, "UUID");
+    }
     code = MIG_CALL(session, gpu->index, nvmlDeviceGetPciInfo_v3, reader->device, &pci);
     if (code != NVML_SUCCESS) {
         return gpu_error(reader, code, "PCI identity");
@@ -358,11 +365,6 @@ static int read_identity(struct reader *reader)
     mig_text_copy(gpu->bus_id, sizeof(gpu->bus_id), pci.busId);
     gpu->pci_device = pci.pciDeviceId;
     gpu->pci_subsystem = pci.pciSubSystemId;
-    code = MIG_CALL(session, gpu->index, nvmlDeviceGetUUID, reader->device, gpu->uuid,
-                    (unsigned)sizeof(gpu->uuid));
-    if (code != NVML_SUCCESS) {
-        return gpu_error(reader, code, "UUID");
-    }
     code = MIG_CALL(session, gpu->index, nvmlDeviceGetName, reader->device, gpu->name,
                     (unsigned)sizeof(gpu->name));
     if (code != NVML_SUCCESS) {

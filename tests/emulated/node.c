@@ -9,6 +9,7 @@
 #include "emulator/fault.h"
 #include "emulator/partition.h"
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -74,7 +75,9 @@ void node_make(struct node *node, const char *gpus, bool mig)
     char *word;
 
     *node = (struct node){0};
-    snprintf(node->path, sizeof(node->path), "/tmp/mig-test-XXXXXX");
+    /* in memory if that can be: a sweep syncs thousands of journals */
+    snprintf(node->path, sizeof(node->path), "%s/mig-test-XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     if (!mkdtemp(node->path) || !mig_text_copy(words, sizeof(words), gpus)) {
         die("no directory for a node");
     }
@@ -348,48 +351,57 @@ bool node_is_clean(const struct node *node)
 
 #define KIND_MAX 16
 
-static void want(const struct mig_gpu *gpu, char *words, struct mig_gpu_goal *goal)
+/* "2g.12gb=1" */
+static int want_devices(const struct mig_gpu *gpu, char *word, struct mig_device_count *ret,
+                        struct mig_error *error)
+{
+    char *equals = strchr(word, '=');
+    uint64_t number;
+
+    if (!equals || !mig_text_parse_u64(equals + 1, 16, &number)) {
+        die("wish \"%s\"", word);
+    }
+    *equals = '\0';
+    ret->count = (uint32_t)number;
+    return mig_profile_resolve(gpu->layout.model, word, &ret->kind, error);
+}
+
+static int want(const struct mig_gpu *gpu, char *words, struct mig_gpu_goal *goal,
+                struct mig_error *error)
 {
     struct mig_device_count devices[KIND_MAX];
     size_t count = 0;
     char *word;
+    int rc = 0;
 
     *goal = (struct mig_gpu_goal){.kind = MIG_GOAL_LAYOUT, .mig_mode = true};
-    while ((word = strsep(&words, " "))) {
-        char *equals = strchr(word, '=');
-        uint64_t number;
-
+    while (rc == 0 && (word = strsep(&words, " ")) && count < KIND_MAX) {
         if (strcmp(word, "off") == 0) {
             goal->mig_mode = false;
         } else if (strcmp(word, "on") == 0) {
             goal->kind = MIG_GOAL_MODE;
         } else if (*word != '\0') {
-            if (!equals || count == KIND_MAX || !mig_text_parse_u64(equals + 1, 16, &number)) {
-                die("wish \"%s\"", word);
-            }
-            *equals = '\0';
-            devices[count].count = (uint32_t)number;
-            if (mig_profile_resolve(gpu->layout.model, word, &devices[count++].kind, NULL) < 0) {
-                die("no profile %s", word);
-            }
+            rc = want_devices(gpu, word, &devices[count++], error);
         }
     }
-    if (goal->kind == MIG_GOAL_LAYOUT && goal->mig_mode &&
-        mig_target_from_devices(gpu->layout.model, &gpu->layout, devices, count, &goal->target,
-                                NULL) < 0) {
-        die("the wish does not pack");
+    if (rc == 0 && goal->kind == MIG_GOAL_LAYOUT && goal->mig_mode) {
+        rc = mig_target_from_devices(gpu->layout.model, &gpu->layout, devices, count, &goal->target,
+                                     error);
     }
+    return rc;
 }
 
-void node_goal(const struct mig_node *node, const char *wish, struct mig_goal *ret)
+static int make_goal(const struct mig_node *node, const char *wish, struct mig_goal *ret,
+                     struct mig_error *error)
 {
     char text[512];
     char *rest = text;
     char *part;
+    int rc = 0;
 
     *ret = (struct mig_goal){.gpu_count = node->gpu_count};
     mig_text_copy(text, sizeof(text), wish);
-    while ((part = strsep(&rest, ";"))) {
+    while (rc == 0 && (part = strsep(&rest, ";"))) {
         char *words = part + strspn(part, " ");
         char *number = strsep(&words, " ");
         uint64_t gpu;
@@ -397,8 +409,9 @@ void node_goal(const struct mig_node *node, const char *wish, struct mig_goal *r
         if (!mig_text_parse_u64(number, node->gpu_count - 1, &gpu) || !words) {
             die("wish \"%s\"", wish);
         }
-        want(&node->gpus[gpu], words, &ret->gpus[gpu]);
+        rc = want(&node->gpus[gpu], words, &ret->gpus[gpu], error);
     }
+    return rc;
 }
 
 MIG_DEFINE_CLEANUP(session, struct mig_session, mig_session_close)
@@ -439,15 +452,20 @@ static int carry_out(struct node *node, const char *wish, const struct mig_apply
     }
     rc = mig_inventory_read(session, &snapshot, &ret->error);
     for (uint32_t i = 0; rc == 0 && i < snapshot->gpu_count; i++) {
-        if (snapshot->gpus[i].problem[0] != '\0') {
+        const struct mig_gpu *gpu = &snapshot->gpus[i];
+
+        if (!gpu->layout.model) {
             return mig_error_set(&ret->error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0, "GPU %u: %s", i,
-                                 snapshot->gpus[i].problem);
+                                 gpu->problem[0] != '\0' ? gpu->problem : "it has no MIG");
         }
     }
     if (rc < 0) {
         return rc;
     }
-    node_goal(snapshot, wish, &work->goal);
+    rc = make_goal(snapshot, wish, &work->goal, &ret->error);
+    if (rc < 0) {
+        return rc;
+    }
     rc = mig_node_plan_make(snapshot, &work->goal, NULL, &work->plan, &ret->error);
     if (rc < 0) {
         return rc;
@@ -474,6 +492,9 @@ void node_apply_with(struct node *node, const char *wish, const struct mig_apply
     own.state_dir = node->state_dir;
     pid = fork();
     if (pid == 0) {
+        /* a crash is the child's own, and not for the test framework to jump away from */
+        signal(SIGSEGV, SIG_DFL);
+        signal(SIGABRT, SIG_DFL);
         shared->result = carry_out(node, wish, &own, meanwhile, shared);
         _exit(0);
     }

@@ -76,9 +76,6 @@ void node_apply(struct node *node, const char *wish, const struct mig_apply_opti
 void node_apply_with(struct node *node, const char *wish, const struct mig_apply_options *options,
                      void (*meanwhile)(struct node *node), struct outcome *ret);
 
-/* Fills the goal that a wish means. */
-void node_goal(const struct mig_node *node, const char *wish, struct mig_goal *ret);
-
 /* Path of the emulated library. */
 const char *node_library(void);
 
