@@ -112,7 +112,9 @@ int migemu_reset(int argc, char **argv)
                "reset");
 }
 
-int migemu_reload(int argc, char **argv)
+/* A change of the whole machine, with its name for a refusal. */
+static int change_machine(int argc, char **argv, const char *what,
+                          nvmlReturn_t (*change)(const struct emu_node_info *, struct emu_state *))
 {
     MIGEMU_AUTO_MACHINE struct emu_machine *machine = NULL;
     struct emu_transaction transaction;
@@ -125,26 +127,24 @@ int migemu_reload(int argc, char **argv)
     if (status != 0) {
         return status;
     }
-    return end(&transaction, argv[1],
-               emu_driver_reload(emu_machine_info(machine), transaction.state), ALL_GPUS,
-               "reload the driver");
+    return end(&transaction, argv[1], change(emu_machine_info(machine), transaction.state),
+               ALL_GPUS, what);
+}
+
+static nvmlReturn_t reboot(const struct emu_node_info *info, struct emu_state *state)
+{
+    emu_reboot(info, state);
+    return NVML_SUCCESS;
+}
+
+int migemu_reload(int argc, char **argv)
+{
+    return change_machine(argc, argv, "reload the driver", emu_driver_reload);
 }
 
 int migemu_reboot(int argc, char **argv)
 {
-    MIGEMU_AUTO_MACHINE struct emu_machine *machine = NULL;
-    struct emu_transaction transaction;
-    int status;
-
-    if (!migemu_operands(argc, argv, 1, 1, 1)) {
-        return MIGEMU_EXIT_USAGE;
-    }
-    status = begin(argv[1], &machine, &transaction);
-    if (status != 0) {
-        return status;
-    }
-    emu_reboot(emu_machine_info(machine), transaction.state);
-    return end(&transaction, argv[1], NVML_SUCCESS, ALL_GPUS, "reboot");
+    return change_machine(argc, argv, "reboot", reboot);
 }
 
 /* ---- faults ---- */

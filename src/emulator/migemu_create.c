@@ -419,6 +419,27 @@ static void report(const char *node, const struct emu_node_info *info)
     }
 }
 
+/* Where everybody may change instances, everybody may write the state and what follows it. */
+static int open_to_all(const char *node, const struct emu_node_info *info)
+{
+    char path[PATH_MAX];
+    unsigned i;
+
+    (void)snprintf(path, sizeof(path), "%s/state", node);
+    if (chmod(path, 0666) < 0) {
+        return -errno;
+    }
+    for (i = 0; i < info->gpu_count; i++) {
+        (void)snprintf(path, sizeof(path),
+                       "%s/" EMU_HOST_DIRECTORY "/proc/driver/nvidia/capabilities/gpu%u/mig", node,
+                       info->gpus[i].minor);
+        if (chmod(path, 0777) < 0) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
 static int fill_node(const char *node, const struct emu_node_info *info,
                      const struct create_request *request)
 {
@@ -441,6 +462,9 @@ static int fill_node(const char *node, const struct emu_node_info *info,
         return migemu_fail_errno(errno, "could not make '%s'", path);
     }
     rc = emu_host_write(node, info);
+    if (rc == 0 && request->permission == EMU_PERMISSION_OPEN) {
+        rc = open_to_all(node, info);
+    }
     return rc == 0 ? 0 : migemu_fail_errno(rc, "could not write the host files of '%s'", node);
 }
 

@@ -57,6 +57,19 @@ static const struct verb_row verbs[] = {
      "RULE: FUNCTION [gpu=N] [nth=N] [hits=N] [delay=MS] [chance=PERCENT] [seed=N]\n"
      "      [before|after] [-> CODE|KILL]\n"
      "For example: 'GpuInstanceDestroy gpu=0 nth=3 -> IN_USE'\n"},
+    {"set", migemu_set, "NODE [--gpu N] NAME=VALUE ...", "turn options of the machine",
+     "Of a GPU (--gpu N, or all):\n"
+     "  create-needs-idle=on|off     creating instances is refused while the GPU has users\n"
+     "  mode-blocked=CODE|none       what keeps a MIG mode pending, such as RESET_REQUIRED\n"
+     "  persistence=on|off           persistence mode\n"
+     "  lost=on|off                  fell off the bus\n"
+     "  reset-required=on|off        nothing works before a reset\n"
+     "  load=PERCENT                 of the whole GPU; memory-load=PERCENT\n"
+     "Of the machine:\n"
+     "  permission=owner|open|root   who may change instances\n"
+     "  driver-unloaded=on|off       no driver: nvmlInit fails\n"
+     "  gi-create-ms=N               how long calls take; also gi-destroy-ms, ci-create-ms,\n"
+     "                               ci-destroy-ms, mode-ms and query-us\n"},
     {"reset", migemu_reset, "NODE [--gpu N]", "reset one GPU or all, as nvidia-smi -r does",
      "  --gpu N              index of the GPU\n"},
     {"reload", migemu_reload, "NODE", "unload and load the driver", ""},
@@ -120,6 +133,8 @@ static int print_help(void)
 }
 
 /* ---- messages ---- */
+
+static void complain(const char *format, va_list args) MIG_PRINTF(1, 0);
 
 static void complain(const char *format, va_list args)
 {

@@ -193,8 +193,11 @@ int smi_mig_main(struct smi *smi, int argc, char **argv)
     if (status != 0) {
         return status;
     }
-    if (command.help || !command.verb) {
+    if (command.help || argc == 0) {
         return print_help();
+    }
+    if (!command.verb) {
+        return bad_option(argv[argc - 1], "needs a verb beside it");
     }
     if (command.options.with_compute_instance && command.verb->verb != smi_create_gis) {
         return bad_option("-C", "needs -cgi");
