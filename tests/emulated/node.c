@@ -47,6 +47,7 @@ const char *node_library(void)
 /* ---- making ---- */
 
 #define ARGUMENT_MAX 32
+#define GPU_MAX 8
 
 static void run_migemu(char **arguments)
 {
@@ -63,34 +64,55 @@ static void run_migemu(char **arguments)
     }
 }
 
-void node_make(struct node *node, const char *gpus, bool mig)
+/* Makes the node with migemu; `arguments` has room for what is common. */
+static void make(struct node *node, bool mig, char **gpus, unsigned gpu_count)
 {
     static char create[] = "create", mig_option[] = "--mig", gpu_option[] = "--gpu";
     static char on[] = "on", off[] = "off";
-    char words[512];
     char *arguments[ARGUMENT_MAX] = {(char *)(intptr_t)variable("MIGEMU"), create, node->path,
                                      mig_option, mig ? on : off};
     unsigned count = 5;
-    char *rest = words;
-    char *word;
 
     *node = (struct node){0};
     /* in memory if that can be: a sweep syncs thousands of journals */
     snprintf(node->path, sizeof(node->path), "%s/mig-test-XXXXXX",
              access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    if (!mkdtemp(node->path) || !mig_text_copy(words, sizeof(words), gpus)) {
+    if (!mkdtemp(node->path)) {
         die("no directory for a node");
     }
     snprintf(node->state_dir, sizeof(node->state_dir), "%s/migd", node->path);
-    while ((word = strsep(&rest, " ")) && count + 2 < ARGUMENT_MAX) {
+    for (unsigned i = 0; i < gpu_count && count + 2 < ARGUMENT_MAX; i++) {
         arguments[count++] = gpu_option;
-        arguments[count++] = word;
+        arguments[count++] = gpus[i];
     }
     run_migemu(arguments);
     if (emu_machine_open(node->path, &node->machine) < 0) {
         die("could not open %s", node->path);
     }
     setenv("MIGEMU_NODE", node->path, 1);
+}
+
+void node_make(struct node *node, const char *gpus, bool mig)
+{
+    char words[512];
+    char *list[GPU_MAX];
+    unsigned count = 0;
+    char *rest = words;
+
+    mig_text_copy(words, sizeof(words), gpus);
+    while (count < GPU_MAX && (list[count] = strsep(&rest, " "))) {
+        count++;
+    }
+    make(node, mig, list, count);
+}
+
+void node_make_one(struct node *node, const char *gpu)
+{
+    char name[128];
+    char *list[] = {name};
+
+    mig_text_copy(name, sizeof(name), gpu);
+    make(node, false, list, 1);
 }
 
 void node_remove(struct node *node)
@@ -101,6 +123,28 @@ void node_remove(struct node *node)
     emu_machine_close(node->machine);
     run_migemu(arguments);
     free(node->saved);
+}
+
+void node_disguise(struct node *node)
+{
+    MIG_AUTO_FREE struct emu_node_info *info = malloc(sizeof(*info));
+    char path[128];
+
+    if (!info) {
+        die("no memory");
+    }
+    *info = *emu_machine_info(node->machine);
+    emu_machine_close(node->machine);
+    for (unsigned i = 0; i < info->gpu_count; i++) {
+        snprintf(info->gpus[i].name, sizeof(info->gpus[i].name), "Newest GPU");
+        info->gpus[i].pci_device = 0x7fff10de;
+        info->gpus[i].pci_subsystem = 0x7fff10de;
+    }
+    snprintf(path, sizeof(path), "%s/state", node->path);
+    if (unlink(path) < 0 || emu_machine_create(node->path, info, EMU_PERMISSION_OWNER) < 0 ||
+        emu_machine_open(node->path, &node->machine) < 0) {
+        die("could not disguise %s", node->path);
+    }
 }
 
 static void begin(struct node *node, struct emu_transaction *transaction)
@@ -435,7 +479,8 @@ MIG_DEFINE_CLEANUP(work, struct work, release_work)
 static int carry_out(struct node *node, const char *wish, const struct mig_apply_options *options,
                      void (*meanwhile)(struct node *node), struct outcome *ret)
 {
-    struct mig_session_options session_options = {.library = node_library()};
+    struct mig_session_options session_options = {.library = node_library(),
+                                                  .deadline_ms = node->deadline_ms};
     MIG_CLEANUP(cleanup_session) struct mig_session *session = NULL;
     MIG_CLEANUP(cleanup_mig_node) struct mig_node *snapshot = NULL;
     MIG_CLEANUP(cleanup_apply) struct mig_apply *apply = NULL;

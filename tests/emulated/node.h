@@ -16,13 +16,18 @@ struct node {
     char state_dir[80]; /* of the apply, in the node */
     struct emu_machine *machine;
     struct emu_state *saved;
+    unsigned deadline_ms; /* of sessions in node_apply; 0 = the default */
 };
 
 /* Each fails the program when it cannot do its work: a test that cannot be set up is no test. */
 
 /* `gpus` as migemu takes them, parted by blanks: "A30*2". MIG mode is on with `mig`. */
 void node_make(struct node *node, const char *gpus, bool mig);
+void node_make_one(struct node *node, const char *gpu); /* a name with blanks; MIG off */
 void node_remove(struct node *node);
+
+/* Makes the node anew with GPUs that no catalogue knows. */
+void node_disguise(struct node *node);
 
 /* Remembers the state of the machine, and puts it back (faults and users included). */
 void node_save(struct node *node);

@@ -460,6 +460,29 @@ static void test_killed_after_the_last_step_is_finished(void **state)
     node_remove(&node);
 }
 
+/* The driver hangs in the middle: the run gives up and says where; the next one recovers. */
+static void test_hung_run(void **state)
+{
+    struct outcome outcome;
+    struct node node;
+
+    (void)state;
+    make_balanced(&node);
+    node.deadline_ms = 200;
+    node_fault(&node, "DeviceCreateGpuInstanceWithPlacement nth=1 delay=60000");
+    node_apply(&node, "0 4g.24gb=1", NULL, &outcome);
+    assert_int_equal(outcome.result, MIG_E_BROKEN);
+    assert_contains(outcome.error.message,
+                    "did not answer nvmlDeviceCreateGpuInstanceWithPlacement for GPU 0 within 200");
+    assert_false(node_is_clean(&node));
+    node_clear_faults(&node);
+    node_apply(&node, NULL, NULL, &outcome);
+    assert_ok(&outcome);
+    assert_int_equal(outcome.open_report.recovery, MIG_RECOVERY_RESTORED);
+    assert_state(&node, BALANCED);
+    node_remove(&node);
+}
+
 /* What somebody else made meanwhile is left alone, although it is in the way of the old state. */
 static void test_strangers_are_left_alone(void **state)
 {
@@ -577,6 +600,7 @@ int main(void)
         cmocka_unit_test(test_kernel_client_stops_a_mode_change),
         cmocka_unit_test(test_killed_run_is_undone),
         cmocka_unit_test(test_killed_after_the_last_step_is_finished),
+        cmocka_unit_test(test_hung_run),
         cmocka_unit_test(test_strangers_are_left_alone),
         cmocka_unit_test(test_damaged_journal_is_set_aside),
         cmocka_unit_test(test_two_at_once),
