@@ -201,16 +201,12 @@ static bool is_better(const uint32_t *cost, const uint32_t *than)
     return false;
 }
 
-/* Sets the costs that follow from which instances are gone. */
+/* Sets the costs that follow from which instances are no part of the target. */
 static void price(const struct mig_search *search, struct walk *walk, uint32_t gone)
 {
     uint32_t touched = gone | walk->disturbed;
 
-    if (search->mode == MIG_SEARCH_FULL) {
-        walk->cost[MIG_COST_HARD] = popcount(search->hard & touched);
-    } else {
-        gone &= ~search->hard; /* these stay, wanted or not */
-    }
+    walk->cost[MIG_COST_HARD] = popcount(search->hard & touched);
     walk->cost[MIG_COST_SOFT] = popcount(search->soft & touched);
     walk->cost[MIG_COST_GI_DESTROY] = popcount(gone);
 }

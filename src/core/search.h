@@ -36,11 +36,11 @@ struct mig_search_group {
 
 /* What an answer costs: compared from the front, less is better. */
 enum mig_search_cost {
-    MIG_COST_UNPLACED, /* NEAREST only */
-    MIG_COST_HARD,     /* instances disturbed that must not be; FULL only */
-    MIG_COST_HARD_SET, /* of equally many, those at the lowest starts */
-    MIG_COST_SOFT,     /* instances in use disturbed that may be */
-    MIG_COST_GI_DESTROY,
+    MIG_COST_UNPLACED,   /* NEAREST only */
+    MIG_COST_HARD,       /* that must stay: disturbed in FULL, no part of the target in NEAREST */
+    MIG_COST_HARD_SET,   /* of equally many, those at the lowest starts; FULL only */
+    MIG_COST_SOFT,       /* instances in use disturbed that may be */
+    MIG_COST_GI_DESTROY, /* no part of the target; after MIG_COST_HARD only idle ones differ */
     MIG_COST_CI_DESTROY, /* in GPU instances that stay */
     MIG_COST_CI_CREATE,  /* likewise; what GPU instances are created follows from the others */
     MIG_COST_FUTURE,     /* future placements lost */

@@ -141,6 +141,55 @@ static void test_first_gpu_on_ties(void **state)
     free_node(node);
 }
 
+/* Of equally good answers, the one with more devices on the first GPU. */
+static void test_more_on_the_first_gpu(void **state)
+{
+    struct node *node = make_node();
+
+    (void)state;
+    add_gpu(node, A30, "2g.12gb@0*");
+    add_gpu(node, A30, "2g.12gb@0*");
+    want(node, "2g.12gb", 1);
+    want(node, "1g.6gb", 2);
+    assert_int_equal(fit(node), MIG_OK);
+    assert_int_equal(node->result.gpus[0].created[1], 2);
+    assert_int_equal(node->result.gpus[1].created[0], 1);
+    free_node(node);
+}
+
+/* What is in use and may go is dearer than any idle instance. */
+static void test_idle_ones_go_before_those_in_use(void **state)
+{
+    struct node *node = make_node();
+
+    (void)state;
+    add_gpu(node, A30, "2g.12gb@0 2g.12gb@2*");
+    node->gpus[0].policy.may_go = 2;
+    want(node, "1g.6gb", 1);
+    assert_int_equal(fit(node), MIG_OK);
+    assert_string_equal(node->text, "-2g.12gb@0/0 -2g.12gb@0 +1g.6gb@0 +1g.6gb@0/0");
+    node->gpus[0].layout =
+        plan_layout(plan_model(A100), "3g.20gb@4* 4g.20gb@0*{1c.4g.20gb@0*,1c.4g.20gb@2}");
+    node->wants[0] = (struct mig_fit_want){"2c.4g.20gb", 1};
+    assert_int_equal(fit(node), MIG_OK);
+    assert_string_equal(node->text, "-1c.4g.20gb@2/0 +2c.4g.20gb@1/0");
+    /* when nothing else helps */
+    node->wants[0] = (struct mig_fit_want){"4g.20gb", 1};
+    assert_int_equal(fit(node), MIG_OK);
+    assert_string_equal(node->text, "-1c.4g.20gb@0/0 -1c.4g.20gb@2/0 +4g.20gb@0/0");
+    node->gpus[0].policy.may_go = 0;
+    assert_int_equal(fit(node), MIG_E_BUSY);
+    /* over GPUs too, though the first one would do */
+    node->gpus[0].layout =
+        plan_layout(plan_model(A100), "3g.20gb@4* 4g.20gb@0*{1c.4g.20gb@1*,1c.4g.20gb@2*}");
+    node->gpus[0].policy.may_go = 2;
+    add_gpu(node, A100, "3g.20gb@4* 4g.20gb@0{1c.4g.20gb@1,1c.4g.20gb@2}");
+    node->wants[0] = (struct mig_fit_want){"2c.4g.20gb", 1};
+    assert_int_equal(fit(node), MIG_OK);
+    assert_string_equal(node->text, " | -1c.4g.20gb@1/0 +2c.4g.20gb@0/0");
+    free_node(node);
+}
+
 /* The least fragmentation over the node, not the first place. */
 static void test_fills_where_it_fragments_least(void **state)
 {
@@ -417,6 +466,8 @@ int main(void)
         cmocka_unit_test(test_idle_ones_are_used_first),
         cmocka_unit_test(test_gives_up_idle_ones_of_other_kinds),
         cmocka_unit_test(test_first_gpu_on_ties),
+        cmocka_unit_test(test_more_on_the_first_gpu),
+        cmocka_unit_test(test_idle_ones_go_before_those_in_use),
         cmocka_unit_test(test_fills_where_it_fragments_least),
         cmocka_unit_test(test_compute_parts),
         cmocka_unit_test(test_gi_without_ci_is_reused),

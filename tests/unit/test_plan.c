@@ -156,6 +156,15 @@ static void test_compute_instances(void **state)
     outcome = plan(A100, "3g.20gb@4*{1c.3g.20gb@0*}", "3g.20gb");
     assert_int_equal(outcome.result, MIG_E_BUSY);
     assert_false(outcome.certificate.blocker_moves[0]);
+    assert_int_equal(outcome.certificate.unplaced_count, 0);
+    assert_string_equal(outcome.text, "3g.20gb@0 3g.20gb@4*{1c.3g.20gb@0*}");
+    outcome = plan(A100, "7g.40gb@0*{1c.7g.40gb@0*}", "7g.40gb");
+    assert_int_equal(outcome.certificate.unplaced_count, 1);
+    /* to another slot of the same GPU instance is not elsewhere */
+    outcome = plan(A100, "4g.20gb@0*{1c.4g.20gb@1*,1c.4g.20gb@3*}",
+                   "4g.20gb{1c.4g.20gb,1c.4g.20gb,2c.4g.20gb}");
+    assert_int_equal(outcome.result, MIG_E_BUSY);
+    assert_false(outcome.certificate.blocker_moves[0]);
     /* where the driver does not say where a CI sits, it chooses */
     expect_steps(A100, "3g.20gb@4*{1c.3g.20gb*}", "3g.20gb{1c.3g.20gb,2c.3g.20gb}",
                  "+2c.3g.20gb/4");
@@ -194,8 +203,8 @@ static void test_policy(void **state)
     assert_int_equal(outcome.certificate.blocker_count, 1);
     assert_int_equal(outcome.certificate.blockers[0], 1);
     /* an idle one is given up before one in use that may go */
-    outcome = plan_with(A100, "1g.5gb@0* 1g.5gb@1", "1g.5gb", &both_may_go);
-    assert_string_equal(outcome.text, "-1g.5gb@0/1 -1g.5gb@1");
+    outcome = plan_with(A100, "1g.5gb@0* 1g.5gb@6", "1g.5gb", &both_may_go);
+    assert_string_equal(outcome.text, "-1g.5gb@0/6 -1g.5gb@6");
     outcome = plan_with(A100, "1g.5gb@0", "7g.40gb", &protect_first);
     assert_int_equal(outcome.result, MIG_E_BUSY);
     assert_string_equal(outcome.error.holders, "1g.5gb at 0: protected");
@@ -235,6 +244,21 @@ static void test_blocked_by_where(void **state)
     assert_int_equal(outcome.certificate.blockers[0], 0); /* the lower start */
     assert_true(outcome.certificate.blocker_moves[0]);
     assert_string_equal(outcome.text, "1g.5gb@0* 1g.5gb@5*");
+}
+
+/* In the nearest, what is in use stands for what is wanted of its kind, and for one of them only.
+ */
+static void test_nearest_counts_what_is_in_use(void **state)
+{
+    struct outcome outcome;
+
+    (void)state;
+    outcome = plan(A100, "1g.5gb@0* 1g.5gb@1", "1g.5gb 7g.40gb");
+    assert_int_equal(outcome.certificate.kind, MIG_REFUSAL_TOO_MUCH);
+    assert_string_equal(outcome.text, "1g.5gb@0*");
+    outcome = plan(A100, "1g.5gb@0*", "1g.5gb@0 1g.5gb 7g.40gb");
+    assert_int_equal(outcome.certificate.unplaced_count, 1);
+    assert_string_equal(outcome.text, "1g.5gb@0* 1g.5gb@1");
 }
 
 static void test_too_much(void **state)
@@ -345,6 +369,7 @@ int main(void)
         cmocka_unit_test(test_policy),
         cmocka_unit_test(test_blocked_says_who),
         cmocka_unit_test(test_blocked_by_where),
+        cmocka_unit_test(test_nearest_counts_what_is_in_use),
         cmocka_unit_test(test_too_much),
         cmocka_unit_test(test_media_rules),
         cmocka_unit_test(test_no_table),
