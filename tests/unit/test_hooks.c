@@ -40,8 +40,8 @@ static void test_what_is_accepted(void **state)
         "hooks: {apply-start: }\n",
         "hooks: {apply-start: []}\n",
         "hooks: {apply-start: [{command: /bin/true}]}\n",
-        "hooks: {apply-start: [{command: a, args: [1, true, ~, 1.5], envs: {A: 1, B: on}, workdir: "
-        "5, x: 1}]}\n",
+        "hooks: {apply-start: [{command: a, args: [1, true, ~, 1.5], envs: {A: 1}, x: 1}]}\n",
+        "hooks: {apply-start: [{command: a, envs: {B: on}, workdir: 5}]}\n",
         "hooks: {apply-start: [{command: a, args: , envs: , workdir: }]}\n",
     };
 
