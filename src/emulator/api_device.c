@@ -48,10 +48,23 @@ nvmlReturn_t emu_DeviceGetUUID(struct emu_call *call, char *uuid, unsigned int l
     return emu_text_out(text, uuid, length);
 }
 
-/* Of a MIG device: the GPU's. nvidia-smi takes the GPU column of mig -lci from it. */
+/*
+ * Of a MIG device: its number among those of the GPU, which nvidia-smi shows as "MIG Dev". Of the
+ * device in a compute instance's info, whose UUID is the MIG device's, it is the GPU's: nvidia-smi
+ * mig -lci takes its GPU column from there.
+ */
 nvmlReturn_t emu_DeviceGetIndex(struct emu_call *call, unsigned int *index)
 {
-    return number_out((unsigned)call->gpu, index);
+    unsigned before = 0;
+    if (!call->is_mig_device || call->is_ci_device) {
+        return number_out((unsigned)call->gpu, index);
+    }
+    for (unsigned gi = 0; gi <= call->gi; gi++) {
+        for (unsigned ci = 0; call->state.gis[gi].used && ci < EMU_CI_MAX; ci++) {
+            before += call->state.gis[gi].cis[ci].used && (gi < call->gi || ci < call->ci);
+        }
+    }
+    return number_out(before, index);
 }
 
 /* A text that may not be known. */

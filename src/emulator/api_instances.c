@@ -533,7 +533,7 @@ nvmlReturn_t emu_ComputeInstanceGetInfo_v2(struct emu_call *call, nvmlComputeIns
     unsigned gpu = (unsigned)call->gpu;
     const struct emu_ci *ci = &emu_call_gi(call)->cis[call->ci];
     *info = (nvmlComputeInstanceInfo_t){
-        .device = emu_mig_handle(&call->state, gpu, call->gi, call->ci),
+        .device = emu_ci_device_handle(&call->state, gpu, call->gi, call->ci),
         .gpuInstance = emu_gi_handle(&call->state, gpu, call->gi),
         .id = call->ci,
         .profileId = (unsigned)emu_call_ci_profile(call)->driver_id,

@@ -236,6 +236,7 @@ nvmlReturn_t emu_enter(struct emu_call *call, unsigned function, unsigned rule, 
     call->gi = EMU_ID_NONE;
     call->ci = EMU_ID_NONE;
     call->is_mig_device = false;
+    call->is_ci_device = false;
     uint32_t query_us = read_latency(call->machine).query_us;
     if (query_us > 0) {
         pause_ns((uint64_t)query_us * 1000u);

@@ -38,6 +38,7 @@ struct emu_call {
     int gpu; /* EMU_UNKNOWN: the call is not about one GPU */
     unsigned gi, ci;
     bool is_mig_device;
+    bool is_ci_device;    /* a MIG device too, from nvmlComputeInstanceGetInfo */
     struct emu_gpu state; /* of the GPU */
 };
 
@@ -48,6 +49,8 @@ nvmlReturn_t emu_not_supported(unsigned function, unsigned rule, uintptr_t handl
 /* Handles. */
 nvmlDevice_t emu_gpu_handle(unsigned gpu);
 nvmlDevice_t emu_mig_handle(const struct emu_gpu *state, unsigned gpu, unsigned gi, unsigned ci);
+nvmlDevice_t emu_ci_device_handle(const struct emu_gpu *state, unsigned gpu, unsigned gi,
+                                  unsigned ci);
 nvmlGpuInstance_t emu_gi_handle(const struct emu_gpu *state, unsigned gpu, unsigned gi);
 nvmlComputeInstance_t emu_ci_handle(const struct emu_gpu *state, unsigned gpu, unsigned gi,
                                     unsigned ci);

@@ -396,8 +396,7 @@ static void test_instances_are_made_listed_and_destroyed(void **unused)
 static void test_mig_devices(void **unused)
 {
     nvmlGpuInstance_t second = make_gi(0, 9), first = make_gi(0, 9); /* ids 2 and 1 */
-    make_ci(second, 2);
-    nvmlComputeInstance_t part = make_ci(first, 0);
+    nvmlComputeInstance_t whole = make_ci(second, 2), part = make_ci(first, 0);
     nvmlComputeInstanceInfo_t info;
     nvmlDevice_t device = NULL, found = NULL, parent = NULL;
     nvmlDeviceAttributes_t attributes;
@@ -406,7 +405,17 @@ static void test_mig_devices(void **unused)
     (void)unused;
     assert_int_equal(NVML(nvmlComputeInstanceGetInfo_v2)(part, &info), NVML_SUCCESS);
     assert_int_equal(NVML(nvmlDeviceGetMigDeviceHandleByIndex)(gpu(0), 0, &device), NVML_SUCCESS);
-    assert_ptr_equal(device, info.device); /* GI 1 comes before GI 2 */
+    assert_int_equal(NVML(nvmlDeviceGetUUID)(device, uuid, sizeof uuid), NVML_SUCCESS);
+    assert_int_equal(NVML(nvmlDeviceGetUUID)(info.device, text, sizeof text), NVML_SUCCESS);
+    assert_string_equal(uuid, text); /* GI 1 comes before GI 2 */
+
+    /* The index of such a device is its GPU's. */
+    assert_int_equal(NVML(nvmlComputeInstanceGetInfo_v2)(whole, &info), NVML_SUCCESS);
+    assert_int_equal(NVML(nvmlDeviceGetIndex)(info.device, &value), NVML_SUCCESS);
+    assert_int_equal(value, 0);
+    assert_int_equal(NVML(nvmlDeviceGetMigDeviceHandleByIndex)(gpu(0), 1, &found), NVML_SUCCESS);
+    assert_int_equal(NVML(nvmlDeviceGetIndex)(found, &value), NVML_SUCCESS);
+    assert_int_equal(value, 1);
     assert_int_equal(NVML(nvmlDeviceGetMigDeviceHandleByIndex)(gpu(0), 2, &found),
                      NVML_ERROR_NOT_FOUND);
     assert_int_equal(NVML(nvmlDeviceIsMigDeviceHandle)(device, &value), NVML_SUCCESS);
