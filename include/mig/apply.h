@@ -16,8 +16,9 @@
 extern "C" {
 #endif
 
-#define MIG_STATE_DIR_DEFAULT "/var/lib/migd" /* journal and lock; MIGD_STATE_DIR in the programs \
-                                               */
+#define MIG_STATE_DIR_DEFAULT                                           \
+    "/var/lib/migd" /* journal and lock; MIGD_STATE_DIR in the programs \
+                     */
 
 enum mig_apply_stage {
     MIG_STAGE_WAIT_LOCK = 0,

@@ -20,8 +20,9 @@ extern "C" {
 #define MIG_CONFIG_DEPTH_MAX 16
 #define MIG_CONFIG_CONFIGS_MAX 4096
 #define MIG_CONFIG_ENTRIES_MAX 16384 /* over all configs of a file */
-#define MIG_CONFIG_DEVICES_MAX 64 /* mig-devices of one entry; also device numbers, also filters \
-                                   */
+#define MIG_CONFIG_DEVICES_MAX                                        \
+    64 /* mig-devices of one entry; also device numbers, also filters \
+        */
 
 struct mig_config; /* a parsed file */
 

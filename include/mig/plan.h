@@ -26,8 +26,9 @@ extern "C" {
 #define MIG_STEP_MAX \
     304 /* everything destroyed and created again: 2 * GI_MAX * (1 + CI_MAX), and room */
 #define MIG_HOLDER_SIZE 96
-#define MIG_START_ANY 0xff /* in a target: wherever it is best; in a layout: not known (CIs only) \
-                            */
+#define MIG_START_ANY                                                           \
+    0xff /* in a target: wherever it is best; in a layout: not known (CIs only) \
+          */
 #define MIG_ID_NONE 0xffffffffu
 
 /* A compute instance that exists. */

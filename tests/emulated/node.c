@@ -16,8 +16,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-MIG_PRINTF(1, 2)
-static void die(const char *format, ...)
+__attribute__((noreturn)) MIG_PRINTF(1, 2) static void die(const char *format, ...)
 {
     va_list arguments;
 

@@ -276,8 +276,8 @@ static void test_time_of_the_hardest(void **state)
     };
     static const char *const layouts[] = {
         "", "1g.5gb@0 1g.5gb@1* 1g.5gb@2 1g.5gb@3 1g.5gb@4 1g.5gb@5* 1g.5gb@6",
-        "7g.40gb@0{1c.7g.40gb@0,1c.7g.40gb@1,1c.7g.40gb@2,1c.7g.40gb@3,1c.7g.40gb@4*,1c.7g.40gb@"
-        "5}"};
+        ("7g.40gb@0{1c.7g.40gb@0,1c.7g.40gb@1,1c.7g.40gb@2,1c.7g.40gb@3,1c.7g.40gb@4*,"
+         "1c.7g.40gb@5}")};
 
     (void)state;
     for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
