@@ -28,7 +28,7 @@ typedef int migemu_verb(int argc, char **argv);
 
 migemu_verb migemu_create, migemu_destroy, migemu_show, migemu_env, migemu_run;
 migemu_verb migemu_ps, migemu_job, migemu_holder, migemu_fault, migemu_set;
-migemu_verb migemu_reset, migemu_reload, migemu_reboot;
+migemu_verb migemu_reset, migemu_reload, migemu_reboot, migemu_xid;
 migemu_verb migemu_snapshot, migemu_restore, migemu_diff;
 migemu_verb migemu_trace, migemu_stats;
 
@@ -43,7 +43,7 @@ int migemu_fail_error(const struct mig_error *error);
 void migemu_hint(const char *format, ...) MIG_PRINTF(1, 2);
 
 /* Usage text of a verb, to `stream`. */
-void migemu_print_usage(FILE *stream, const char *verb);
+void migemu_print_usage(FILE *stream, const char *name);
 
 /*
  * Common start of a verb: the positional arguments behind the options. Complains and returns

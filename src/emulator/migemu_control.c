@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* migemu reset, reload, reboot and fault: what happens to a machine, and what goes wrong on it. */
+/* migemu reset, reload, reboot, xid and fault: what happens to a machine, and goes wrong on it. */
 #include "emulator/fault.h"
 #include "emulator/host_tree.h"
 #include "emulator/migemu.h"
@@ -145,6 +145,69 @@ int migemu_reload(int argc, char **argv)
 int migemu_reboot(int argc, char **argv)
 {
     return change_machine(argc, argv, "reboot", reboot);
+}
+
+/* ---- critical errors ---- */
+
+struct xid_request {
+    uint64_t gpu, gi, ci, xid;
+};
+
+static int parse_xid(int argc, char **argv, struct xid_request *request)
+{
+    static const struct option options[] = {{"gpu", required_argument, NULL, 'g'},
+                                            {"gi", required_argument, NULL, 'i'},
+                                            {"ci", required_argument, NULL, 'c'},
+                                            {NULL, 0, NULL, 0}};
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        uint64_t *value = option == 'g'   ? &request->gpu
+                          : option == 'i' ? &request->gi
+                          : option == 'c' ? &request->ci
+                                          : NULL;
+
+        if (!value || !mig_text_parse_u64(optarg, EMU_GPU_MAX - 1, value)) {
+            return migemu_usage("xid", "which GPU and instance? --gpu N [--gi N [--ci N]]");
+        }
+    }
+    if (!migemu_operands(argc, argv, optind, 2, 2)) {
+        return MIGEMU_EXIT_USAGE;
+    }
+    if (!mig_text_parse_u64(argv[optind + 1], UINT16_MAX, &request->xid) || request->xid == 0) {
+        return migemu_usage("xid", "'%s' is not the number of an XID", argv[optind + 1]);
+    }
+    return request->ci != EMU_ID_NONE && request->gi == EMU_ID_NONE
+               ? migemu_usage("xid", "--ci needs --gi")
+               : 0;
+}
+
+int migemu_xid(int argc, char **argv)
+{
+    MIGEMU_AUTO_MACHINE struct emu_machine *machine = NULL;
+    struct xid_request request = {.gi = EMU_ID_NONE, .ci = EMU_ID_NONE};
+    struct emu_transaction transaction;
+    struct emu_event event = {.type = nvmlEventTypeXidCriticalError};
+    int status = parse_xid(argc, argv, &request);
+
+    if (status == 0) {
+        status = begin(argv[optind], &machine, &transaction);
+    }
+    if (status != 0) {
+        return status;
+    }
+    if (request.gpu >= transaction.state->gpu_count) {
+        emu_abort(&transaction);
+        return migemu_fail("the machine has no GPU %u", (unsigned)request.gpu);
+    }
+    event.data = request.xid;
+    event.gpu = (uint32_t)request.gpu;
+    event.gi = (uint32_t)request.gi;
+    event.ci = (uint32_t)request.ci;
+    emu_xid(transaction.state, event.gpu, event.gi, event.ci, (unsigned)request.xid);
+    emu_commit(&transaction);
+    emu_event_post(machine, &event);
+    return 0;
 }
 
 /* ---- faults ---- */

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define LIBRARY "libnvidia-ml.so.1"
-#define VALUE_MAX (3 * PATH_MAX)
+#define VALUE_MAX ((size_t)3 * PATH_MAX)
 
 static int own_directory(char *directory, size_t size)
 {
@@ -85,7 +85,7 @@ static int prepend(const char *name, const char *first, int (*set)(const char *,
         return set(name, old);
     }
     if (snprintf(value, VALUE_MAX, "%s%s%s", first, old && *old ? ":" : "", old ? old : "") >=
-        VALUE_MAX) {
+        (int)VALUE_MAX) {
         return -ENAMETOOLONG;
     }
     return set(name, value);

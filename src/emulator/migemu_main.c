@@ -70,6 +70,9 @@ static const struct verb_row verbs[] = {
      "  driver-unloaded=on|off       no driver: nvmlInit fails\n"
      "  gi-create-ms=N               how long calls take; also gi-destroy-ms, ci-create-ms,\n"
      "                               ci-destroy-ms, mode-ms and query-us\n"},
+    {"xid", migemu_xid, "NODE --gpu N [--gi N [--ci N]] NUMBER", "let a critical error happen",
+     "79 takes the GPU off the bus, 48 and 95 make a reset necessary, 94 ends the processes of\n"
+     "one instance; every error is an event for all programs that wait for one.\n"},
     {"reset", migemu_reset, "NODE [--gpu N]", "reset one GPU or all, as nvidia-smi -r does",
      "  --gpu N              index of the GPU\n"},
     {"reload", migemu_reload, "NODE", "unload and load the driver", ""},

@@ -28,7 +28,7 @@
 #include <sys/sysmacros.h>
 
 #define SHADOW_MAX 8
-#define PROC_FILE_MAX (256U * 1024U)
+#define PROC_FILE_MAX ((size_t)256 * 1024)
 #define NVIDIA_MAJOR 195
 #define UVM_MAJOR 510
 #define CONTROL_MINOR 255

@@ -280,12 +280,24 @@ static int read_snapshot(const char *path, const struct emu_node_info *info, cha
     return 0;
 }
 
+/* Counts that tell one thing from a later one never go back. */
+static void put_back(struct emu_state *state, const struct emu_state *kept)
+{
+    uint64_t change_count = state->change_count;
+    uint64_t token_count = state->token_count;
+    uint32_t birth_count = state->birth_count;
+
+    *state = *kept;
+    state->change_count = change_count;
+    state->token_count = token_count > kept->token_count ? token_count : kept->token_count;
+    state->birth_count = birth_count > kept->birth_count ? birth_count : kept->birth_count;
+}
+
 int migemu_restore(int argc, char **argv)
 {
     MIGEMU_AUTO_MACHINE struct emu_machine *machine = NULL;
     MIG_AUTO_FREE char *data = NULL;
     struct emu_transaction transaction;
-    uint64_t change_count;
     unsigned i;
     int status;
 
@@ -302,9 +314,7 @@ int migemu_restore(int argc, char **argv)
     if (status != 0) {
         return status;
     }
-    change_count = transaction.state->change_count;
-    *transaction.state = ((const struct snapshot *)(const void *)data)->state;
-    transaction.state->change_count = change_count;
+    put_back(transaction.state, &((const struct snapshot *)(const void *)data)->state);
     for (i = 0; i < transaction.state->gpu_count; i++) {
         (void)emu_host_sync(argv[1], i, &transaction.state->gpus[i]);
     }

@@ -61,8 +61,8 @@ int smi_show_table(struct smi *smi);
 int smi_show_list(struct smi *smi);
 int smi_show_full(struct smi *smi);
 int smi_show_full_xml(struct smi *smi);
-int smi_query_gpus(struct smi *smi, const char *fields, const char *format);
-int smi_query_apps(struct smi *smi, const char *fields, const char *format);
+int smi_query_gpus(struct smi *smi, const char *list, const char *format);
+int smi_query_apps(struct smi *smi, const char *list, const char *format);
 
 /* smi_mode.c */
 int smi_set_mig_mode(struct smi *smi, bool enable);

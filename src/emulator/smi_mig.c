@@ -19,40 +19,41 @@ enum mig_argument { ARGUMENT_NONE, ARGUMENT_OPTIONAL, ARGUMENT_REQUIRED };
 
 struct option_row {
     const char *brief, *full;
-    enum mig_option option;
-    smi_mig_verb *verb;
-    enum mig_argument argument;
+    smi_mig_verb *verb; /* of OPTION_VERB */
     const char *help;
+    enum mig_option option;
+    enum mig_argument argument;
 };
 
 static const struct option_row rows[] = {
-    {"-h", "--help", OPTION_HELP, NULL, ARGUMENT_NONE, "show this text"},
-    {"-i", "--id", OPTION_GPU, NULL, ARGUMENT_REQUIRED, "GPU index, bus id or UUID, or a list"},
-    {"-gi", "--gpu-instance-id", OPTION_GI, NULL, ARGUMENT_REQUIRED, "GPU instance id or a list"},
-    {"-ci", "--compute-instance-id", OPTION_CI, NULL, ARGUMENT_REQUIRED,
-     "compute instance id or a list"},
-    {"-lgip", "--list-gpu-instance-profiles", OPTION_VERB, smi_list_gi_profiles, ARGUMENT_NONE,
-     "list GPU instance profiles"},
-    {"-lgipp", "--list-gpu-instance-possible-placements", OPTION_VERB, smi_list_gi_placements,
-     ARGUMENT_NONE, "list where GPU instances may start"},
-    {"-C", "--default-compute-instance", OPTION_DEFAULT_CI, NULL, ARGUMENT_NONE,
-     "with -cgi: also create the default compute instance"},
-    {"-cgi", "--create-gpu-instance", OPTION_VERB, smi_create_gis, ARGUMENT_REQUIRED,
-     "create GPU instances: profile ids or names, each with :START or not"},
-    {"-dgi", "--destroy-gpu-instance", OPTION_VERB, smi_destroy_gis, ARGUMENT_NONE,
-     "destroy GPU instances"},
-    {"-lgi", "--list-gpu-instances", OPTION_VERB, smi_list_gis, ARGUMENT_NONE,
-     "list GPU instances"},
-    {"-lcip", "--list-compute-instance-profiles", OPTION_VERB, smi_list_ci_profiles, ARGUMENT_NONE,
-     "list compute instance profiles"},
-    {"-lcipp", "--list-compute-instance-possible-placements", OPTION_VERB, smi_list_ci_placements,
-     ARGUMENT_NONE, "list where compute instances may start"},
-    {"-cci", "--create-compute-instance", OPTION_VERB, smi_create_cis, ARGUMENT_OPTIONAL,
-     "create compute instances; without a profile the default one"},
-    {"-dci", "--destroy-compute-instance", OPTION_VERB, smi_destroy_cis, ARGUMENT_NONE,
-     "destroy compute instances"},
-    {"-lci", "--list-compute-instances", OPTION_VERB, smi_list_cis, ARGUMENT_NONE,
-     "list compute instances"},
+    {"-h", "--help", NULL, "show this text", OPTION_HELP, ARGUMENT_NONE},
+    {"-i", "--id", NULL, "GPU index, bus id or UUID, or a list", OPTION_GPU, ARGUMENT_REQUIRED},
+    {"-gi", "--gpu-instance-id", NULL, "GPU instance id or a list", OPTION_GI, ARGUMENT_REQUIRED},
+    {"-ci", "--compute-instance-id", NULL, "compute instance id or a list", OPTION_CI,
+     ARGUMENT_REQUIRED},
+    {"-lgip", "--list-gpu-instance-profiles", smi_list_gi_profiles, "list GPU instance profiles",
+     OPTION_VERB, ARGUMENT_NONE},
+    {"-lgipp", "--list-gpu-instance-possible-placements", smi_list_gi_placements,
+     "list where GPU instances may start", OPTION_VERB, ARGUMENT_NONE},
+    {"-C", "--default-compute-instance", NULL,
+     "with -cgi: also create the default compute instance", OPTION_DEFAULT_CI, ARGUMENT_NONE},
+    {"-cgi", "--create-gpu-instance", smi_create_gis,
+     "create GPU instances: profile ids or names, each with :START or not", OPTION_VERB,
+     ARGUMENT_REQUIRED},
+    {"-dgi", "--destroy-gpu-instance", smi_destroy_gis, "destroy GPU instances", OPTION_VERB,
+     ARGUMENT_NONE},
+    {"-lgi", "--list-gpu-instances", smi_list_gis, "list GPU instances", OPTION_VERB,
+     ARGUMENT_NONE},
+    {"-lcip", "--list-compute-instance-profiles", smi_list_ci_profiles,
+     "list compute instance profiles", OPTION_VERB, ARGUMENT_NONE},
+    {"-lcipp", "--list-compute-instance-possible-placements", smi_list_ci_placements,
+     "list where compute instances may start", OPTION_VERB, ARGUMENT_NONE},
+    {"-cci", "--create-compute-instance", smi_create_cis,
+     "create compute instances; without a profile the default one", OPTION_VERB, ARGUMENT_OPTIONAL},
+    {"-dci", "--destroy-compute-instance", smi_destroy_cis, "destroy compute instances",
+     OPTION_VERB, ARGUMENT_NONE},
+    {"-lci", "--list-compute-instances", smi_list_cis, "list compute instances", OPTION_VERB,
+     ARGUMENT_NONE},
 };
 
 static int print_help(void)

@@ -14,7 +14,7 @@ from machine_case import MIGEMU, NodeCase, call  # noqa: E402
 
 USAGE, BUSY, IN_USE = 2, 5, 19
 VERBS = ["create", "destroy", "show", "env", "run", "ps", "job", "holder", "fault", "set", "reset",
-         "reload", "reboot", "trace", "snapshot", "restore", "diff", "stats"]
+         "reload", "reboot", "xid", "trace", "snapshot", "restore", "diff", "stats"]
 
 
 class Create(NodeCase):
@@ -271,6 +271,21 @@ class Control(NodeCase):
         self.assertEqual(made, [1, 5])
         self.assertEqual(len(self.succeeds(node.migemu("trace", "--last", "3")).splitlines()), 3)
         self.assertEqual(json.loads(node.migemu("stats", "--json").stdout)["total"], 0)
+
+    def test_xid(self):
+        node = self.node("--gpu", "A30*3", "--mig", "on")
+        self.succeeds(node.smi("mig", "-i", "0", "-cgi", "14,14", "-C"))
+        for place in ("0:3", "0:4"):
+            self.succeeds(node.migemu(["job", "start"], "--on", place))
+        self.succeeds(node.migemu("xid", "--gpu", "0", "--gi", "3", "94"))
+        self.assertEqual(self.succeeds(node.migemu("ps")).count("python3"), 1)
+        self.succeeds(node.migemu("xid", "--gpu", "2", "79"))
+        self.fails(node.smi("-L", "-i", "2"), 15, "GPU is lost")
+        for bad in (["--gpu", "0"], ["--gpu", "0", "0"], ["--gpu", "x", "79"],
+                    ["--gpu", "0", "--ci", "0", "94"]):
+            with self.subTest(bad=bad):
+                self.fails(node.migemu("xid", *bad), USAGE)
+        self.fails(node.migemu("xid", "--gpu", "3", "79"), 1, "no GPU 3")
 
     def test_set(self):
         node = self.node("--gpu", "A30*2")

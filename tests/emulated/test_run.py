@@ -30,7 +30,10 @@ class Run:
         self.succeeds(self.a30.smi("mig", "-i", "0", "-cgi", "5,14", "-C"))
 
     def inside(self, *command):
-        return call(MIGEMU, "run", self.a30.path, "--", *command, **self.user)
+        # Where the kernel has no /proc/modules, /proc is made of links, in which a leak checker
+        # does not find the processes that it starts.
+        environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")
+        return call(MIGEMU, "run", self.a30.path, "--", *command, env=environment, **self.user)
 
     def shell(self, script):
         return self.succeeds(self.inside("sh", "-c", script))
