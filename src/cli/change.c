@@ -22,6 +22,7 @@
 #define BUSY_RETRY_MS 3000 /* a driver says "in use" for a moment after a process has ended */
 
 struct settings {
+    const struct cli *cli;
     bool wait, dry_run;
     uint64_t deadline_ms;
     char *reset_text;
@@ -50,7 +51,7 @@ static void hold_signals(bool hold)
 
 static void show_progress(const struct mig_apply_progress *progress, void *data)
 {
-    const struct cli *cli = data;
+    const struct cli *cli = ((const struct settings *)data)->cli;
     const char *text = progress->text ? progress->text : "";
     char where[64] = "";
 
@@ -98,7 +99,8 @@ static int read_settings(const struct cli *cli, struct settings *ret, struct mig
     uint64_t timeout_s = 0;
     int result;
 
-    *ret = (struct settings){.wait = on_busy && strcmp(on_busy, "wait") == 0,
+    *ret = (struct settings){.cli = cli,
+                             .wait = on_busy && strcmp(on_busy, "wait") == 0,
                              .dry_run = cli_has(cli, CLI_DRY_RUN)};
     result = cli_number(cli, CLI_TIMEOUT, TIMEOUT_MAX_S, ret->wait ? WAIT_DEFAULT_S : 0, &timeout_s,
                         error);
@@ -110,8 +112,7 @@ static int read_settings(const struct cli *cli, struct settings *ret, struct mig
     ret->options.skip_reset = cli_has(cli, CLI_SKIP_RESET);
     ret->options.busy_timeout_ms = BUSY_RETRY_MS;
     ret->options.progress = show_progress;
-    /* the library passes it back to show_progress, which only reads it */
-    ret->options.progress_data = (void *)(uintptr_t)cli;
+    ret->options.progress_data = ret;
     return cli_has(cli, CLI_RESET_COMMAND) ? split_reset(cli->values[CLI_RESET_COMMAND], ret, error)
                                            : MIG_OK;
 }

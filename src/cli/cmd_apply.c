@@ -15,7 +15,7 @@ static int run(struct cli *cli, const char *name, struct mig_error *error)
     json_t *document = NULL;
     int result = source_open(cli, &source, error);
 
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     result = change_run(cli, source_goal, &source, &change, error);

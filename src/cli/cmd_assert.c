@@ -19,7 +19,7 @@ int cmd_assert(struct cli *cli, struct mig_error *error)
     if (result == MIG_OK) {
         result = source_goal(node.node, &source, &goal, error);
     }
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     met = mig_goal_is_met(node.node, &goal, error);

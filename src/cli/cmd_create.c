@@ -64,7 +64,7 @@ static int try_way(const struct mig_layout *layout, const struct way *way, struc
     int result = mig_plan_make(layout, &way->target, NULL, &plan, NULL, error);
     struct way candidate = *way;
 
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     if (plan.gi_destroy_count || plan.ci_destroy_count) {
@@ -163,7 +163,7 @@ static int try_gpu(const struct creation *creation, const struct mig_node *node,
     const struct mig_gpu *gpu = &node->gpus[index];
     struct mig_gpu_goal goal = {.kind = MIG_GOAL_LEAVE};
     struct way base = {.gpu = index}, found = {.found = false};
-    struct mig_device_kind kind;
+    struct mig_device_kind kind = {0, 0};
     int result = edit_begin(gpu, &goal, error);
 
     *ret_near = NEAR_NOTHING;
@@ -171,7 +171,7 @@ static int try_gpu(const struct creation *creation, const struct mig_node *node,
         *ret_near = NEAR_MODEL;
         result = mig_profile_resolve(gpu->layout.model, creation->profile, &kind, error);
     }
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     *ret_near = NEAR_PROFILE;
@@ -184,7 +184,7 @@ static int try_gpu(const struct creation *creation, const struct mig_node *node,
     }
     if (!found.found) {
         result = try_new(creation, &gpu->layout, &base, kind, &found, error);
-        if (result < 0) {
+        if (result != MIG_OK) {
             result = no_room(creation, gpu, kind, error);
             *ret_near = result == MIG_E_BUSY ? NEAR_BUSY : NEAR_PROFILE;
             return result;
@@ -207,7 +207,7 @@ static int create_goal(const struct mig_node *node, void *data, struct mig_goal 
     uint32_t only;
     int refused = MIG_OK, result = cli_node_gpu(creation->cli, node, &only, error);
 
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     memset(ret, 0, sizeof(*ret));
@@ -296,7 +296,7 @@ int cmd_create(struct cli *cli, struct mig_error *error)
     struct creation creation = {.cli = cli};
     int result = parse_wanted(cli, &creation, error);
 
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     result = change_run(cli, create_goal, &creation, &change, error);

@@ -105,8 +105,8 @@ static int find_options(const struct cli *cli, const struct mig_node *node, stru
                         struct mig_error *error)
 {
     char name[MIG_UUID_SIZE * 2];
-    uint64_t gi_id, ci_id;
-    uint32_t gpu;
+    uint64_t gi_id = 0, ci_id = MIG_ID_NONE;
+    uint32_t gpu = 0;
     int result = cli_number(cli, CLI_GI, UINT32_MAX - 1, 0, &gi_id, error);
 
     if (result == MIG_OK) {
@@ -115,7 +115,7 @@ static int find_options(const struct cli *cli, const struct mig_node *node, stru
     if (result == MIG_OK) {
         result = cli_node_gpu(cli, node, &gpu, error);
     }
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     (void)snprintf(name, sizeof(name), "--gpu %s --gi %s%s%s", cli->values[CLI_GPU],
@@ -175,7 +175,7 @@ static int mark(const struct mig_node *node, const struct place *place, struct m
     const struct mig_ci *ci = place->whole ? NULL : &gi->cis[place->ci];
     int result = edit_begin(gpu, &goal->gpus[place->gpu], error);
 
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     if (ci ? ci->in_use : gi->in_use) {
@@ -194,20 +194,20 @@ static int destroy_goal(const struct mig_node *node, void *data, struct mig_goal
 {
     const struct cli *cli = data;
     struct marks marks[MIG_GPU_MAX] = {0};
-    struct place place;
+    struct place place = {0, 0, 0, false};
     int result = MIG_OK;
 
     memset(ret, 0, sizeof(*ret));
     ret->gpu_count = node->gpu_count;
     if (cli_has(cli, CLI_GI)) {
         result = find_options(cli, node, &place, error);
-        result = result < 0 ? result : mark(node, &place, marks, ret, error);
+        result = result != MIG_OK ? result : mark(node, &place, marks, ret, error);
     }
     for (size_t i = 0; result == MIG_OK && i < cli->operand_count; i++) {
         result = strncmp(cli->operands[i], "MIG-", 4) == 0
                      ? find_uuid(node, cli->operands[i], &place, error)
                      : find_colons(node, cli->operands[i], &place, error);
-        result = result < 0 ? result : mark(node, &place, marks, ret, error);
+        result = result != MIG_OK ? result : mark(node, &place, marks, ret, error);
     }
     for (uint32_t g = 0; result == MIG_OK && g < node->gpu_count; g++) {
         if (ret->gpus[g].kind == MIG_GOAL_LAYOUT) {
@@ -235,7 +235,7 @@ int cmd_destroy(struct cli *cli, struct mig_error *error)
     CHANGE_AUTO struct change change = {.planned = false};
     int result = check_usage(cli, error);
 
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     result = change_run(cli, destroy_goal, cli, &change, error);

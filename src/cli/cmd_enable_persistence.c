@@ -107,7 +107,7 @@ static int write_checkpoint(const struct cli *cli, const struct paths *paths,
     if (result == MIG_OK) {
         result = mig_mkdir_parents(paths->state_dir, 0755, error);
     }
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     return mig_file_write_atomic(paths->checkpoint, text ? text : "", text ? strlen(text) : 0, 0644,
@@ -120,7 +120,7 @@ static int write_unit(const struct cli *cli, const struct paths *paths, struct m
     int result = mig_mkdir_parents(paths->link_dir, 0755, error);
 
     mig_buffer_init(&text, UNIT_BYTES_MAX);
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     /* the unit names the paths of the running system, whatever --root is */
@@ -128,7 +128,7 @@ static int write_unit(const struct cli *cli, const struct paths *paths, struct m
         return mig_error_set_errno(error, MIG_E_FAILED, text.error, "could not make the unit");
     }
     result = mig_file_write_atomic(paths->unit, text.data, text.size, 0644, error);
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     if (symlink("../" UNIT_NAME, paths->link) != 0 && errno != EEXIST) {
@@ -181,7 +181,7 @@ static int disable(struct cli *cli, const struct paths *paths, struct mig_error 
         bool removed = false;
         int result = remove_file(files[i], &removed, error);
 
-        if (result < 0) {
+        if (result != MIG_OK) {
             return result;
         }
         any |= removed;
@@ -204,14 +204,14 @@ int cmd_enable_persistence(struct cli *cli, struct mig_error *error)
         return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0, "out of memory");
     }
     result = make_paths(cli, paths, error);
-    if (result < 0 || cli_has(cli, CLI_DISABLE)) {
-        return result < 0 ? result : disable(cli, paths, error);
+    if (result != MIG_OK || cli_has(cli, CLI_DISABLE)) {
+        return result != MIG_OK ? result : disable(cli, paths, error);
     }
     result = write_checkpoint(cli, paths, error);
     if (result == MIG_OK) {
         result = write_unit(cli, paths, error);
     }
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     files[0] = paths->checkpoint;

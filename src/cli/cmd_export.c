@@ -60,7 +60,7 @@ static int generate_for_node(const struct cli *cli, char **ret, struct mig_error
     size_t count;
     int result = cli_node_load(cli, &node, error);
 
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     count = node_models(node.node, models);

@@ -229,5 +229,5 @@ int cmd_fit(struct cli *cli, struct mig_error *error)
     if (result == MIG_OK) {
         result = cli_node_gpu(cli, node.node, &only, error);
     }
-    return result < 0 ? result : answer(cli, node.node, only, &request, error);
+    return result != MIG_OK ? result : answer(cli, node.node, only, &request, error);
 }

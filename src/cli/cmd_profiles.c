@@ -152,7 +152,7 @@ static int print_layout(const struct cli *cli, const struct mig_layout *layout,
     MIG_CLEANUP(table_release) struct table table = {0};
     int result = table_init(&table, cli, columns, COLUMN_COUNT, error);
 
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     slots_draw(cli, stdout, layout, 0);
@@ -309,7 +309,7 @@ static int print_node(const struct cli *cli, const struct mig_node *node, uint32
             continue;
         }
         result = print_layout(cli, &gpu->layout, error);
-        if (result < 0) {
+        if (result != MIG_OK) {
             return result;
         }
     }
@@ -330,7 +330,7 @@ int cmd_profiles(struct cli *cli, struct mig_error *error)
     if (result == MIG_OK) {
         result = cli_node_gpu(cli, node.node, &only, error);
     }
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     if (cli_is_text(cli)) {

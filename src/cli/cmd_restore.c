@@ -39,7 +39,7 @@ int cmd_restore(struct cli *cli, struct mig_error *error)
     int result = mig_file_read(checkpoint.path, CHECKPOINT_BYTES_MAX, &checkpoint.text,
                                &checkpoint.size, error);
 
-    if (result < 0) {
+    if (result != MIG_OK) {
         return MIG_E_CONFIG;
     }
     result = change_run(cli, checkpoint_goal, &checkpoint, &change, error);
@@ -64,7 +64,7 @@ int cmd_checkpoint(struct cli *cli, struct mig_error *error)
     if (result == MIG_OK) {
         result = mig_checkpoint_write(node.node, &text, error);
     }
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     if (strcmp(path, "-") == 0) {
@@ -72,7 +72,7 @@ int cmd_checkpoint(struct cli *cli, struct mig_error *error)
         return MIG_OK;
     }
     result = mig_file_write_atomic(path, text, strlen(text), 0644, error);
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     if (!cli_is_text(cli)) {

@@ -208,7 +208,7 @@ static int print_text(const struct cli *cli, const struct mig_node *node, uint32
     struct slots_legend legend = {false, false};
     int result = table_init(&table, cli, columns, COLUMN_COUNT, error);
 
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     if (cli->output == CLI_WIDE) {
@@ -244,7 +244,7 @@ int cmd_status(struct cli *cli, struct mig_error *error)
     if (result == MIG_OK) {
         result = cli_node_gpu(cli, node.node, &only, error);
     }
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     if (cli_is_text(cli)) {

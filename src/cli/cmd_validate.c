@@ -84,7 +84,7 @@ static int validate(struct cli *cli, const struct mig_config *config, struct mig
     if (result == MIG_OK && cli_has(cli, CLI_NODE)) {
         result = cli_node_load(cli, &node, error);
     }
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     if (!cli_is_text(cli)) {

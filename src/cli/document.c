@@ -185,7 +185,7 @@ static bool emit_string(yaml_emitter_t *emitter, const char *text)
                        is_plain(text) ? YAML_PLAIN_SCALAR_STYLE : YAML_DOUBLE_QUOTED_SCALAR_STYLE);
 }
 
-static bool emit_value(yaml_emitter_t *emitter, const json_t *value);
+static bool emit_value(yaml_emitter_t *emitter, json_t *value);
 
 static bool emit_array(yaml_emitter_t *emitter, const json_t *array)
 {
@@ -206,27 +206,25 @@ static bool emit_array(yaml_emitter_t *emitter, const json_t *array)
     return emit(emitter, &event, yaml_sequence_end_event_initialize(&event));
 }
 
-static bool emit_object(yaml_emitter_t *emitter, const json_t *object)
+static bool emit_object(yaml_emitter_t *emitter, json_t *object)
 {
     yaml_event_t event;
     const char *key;
     json_t *value;
-    json_t *walked = json_incref((json_t *)(uintptr_t)object);
     bool done =
         emit(emitter, &event,
              yaml_mapping_start_event_initialize(
                  &event, NULL, NULL, 1,
                  json_object_size(object) ? YAML_BLOCK_MAPPING_STYLE : YAML_FLOW_MAPPING_STYLE));
 
-    json_object_foreach(walked, key, value)
+    json_object_foreach(object, key, value)
     {
         done = done && emit_string(emitter, key) && emit_value(emitter, value);
     }
-    json_decref(walked);
     return done && emit(emitter, &event, yaml_mapping_end_event_initialize(&event));
 }
 
-static bool emit_value(yaml_emitter_t *emitter, const json_t *value)
+static bool emit_value(yaml_emitter_t *emitter, json_t *value)
 {
     char number[32];
 
@@ -253,7 +251,7 @@ static bool emit_value(yaml_emitter_t *emitter, const json_t *value)
     return false;
 }
 
-static bool write_yaml(const json_t *document, FILE *out)
+static bool write_yaml(json_t *document, FILE *out)
 {
     yaml_emitter_t emitter;
     yaml_event_t event;
@@ -276,7 +274,7 @@ static bool write_yaml(const json_t *document, FILE *out)
     return done;
 }
 
-bool doc_write(const json_t *document, enum cli_output output, FILE *out)
+bool doc_write(json_t *document, enum cli_output output, FILE *out)
 {
     if (output == CLI_YAML) {
         return write_yaml(document, out);

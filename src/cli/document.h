@@ -32,6 +32,6 @@ void doc_add_text(json_t *array, const char *text);
 void doc_put_error(json_t *document, int result, const struct mig_error *error);
 
 /* Writes the tree; false when it could not be written. */
-bool doc_write(const json_t *document, enum cli_output output, FILE *out);
+bool doc_write(json_t *document, enum cli_output output, FILE *out);
 
 #endif

@@ -34,7 +34,7 @@ static void print_quoted(const char *text)
 
 static void print_choices(const char *choices)
 {
-    for (; *choices; choices++) {
+    for (; choices && *choices; choices++) {
         putchar(*choices == '|' ? ' ' : *choices);
     }
 }

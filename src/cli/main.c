@@ -20,9 +20,7 @@ static const command_function functions[CLI_COMMAND_COUNT] = {
     [CLI_COMMAND_PROFILES] = cmd_profiles,
     [CLI_COMMAND_PLAN] = cmd_plan,
     [CLI_COMMAND_APPLY] = cmd_apply,
-#ifdef CLI_HAS_CMD_FIT
     [CLI_COMMAND_FIT] = cmd_fit,
-#endif
     [CLI_COMMAND_CREATE] = cmd_create,
     [CLI_COMMAND_DESTROY] = cmd_destroy,
     [CLI_COMMAND_ASSERT] = cmd_assert,
@@ -30,9 +28,7 @@ static const command_function functions[CLI_COMMAND_COUNT] = {
     [CLI_COMMAND_GENERATE_CONFIG] = cmd_generate_config,
     [CLI_COMMAND_CHECKPOINT] = cmd_checkpoint,
     [CLI_COMMAND_RESTORE] = cmd_restore,
-#ifdef CLI_HAS_CMD_VALIDATE
     [CLI_COMMAND_VALIDATE] = cmd_validate,
-#endif
     [CLI_COMMAND_ENABLE_PERSISTENCE] = cmd_enable_persistence,
     [CLI_COMMAND_VERSION] = cmd_version,
     [CLI_COMMAND_HELP] = cmd_help,
@@ -51,10 +47,6 @@ static int run(struct cli *cli, struct mig_error *error)
     }
     if (cli_has(cli, CLI_VERSION)) {
         return cmd_version(cli, error);
-    }
-    if (!functions[cli->command]) {
-        return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0, "'%s' is not in this build",
-                             cli_commands[cli->command].name);
     }
     return functions[cli->command](cli, error);
 }
@@ -99,13 +91,9 @@ int main(int argc, char **argv)
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     int result;
 
-#ifdef CLI_HAS_PARTED
     if (argc > 0 && strcmp(slash ? slash + 1 : argv[0], "nvidia-mig-parted") == 0) {
         return mig_parted_main(argc, argv);
     }
-#else
-    (void)slash;
-#endif
     result = cli_parse(&cli, argc, argv, &error);
     cli_term_init(&cli);
     if (result == MIG_OK) {

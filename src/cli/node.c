@@ -9,7 +9,7 @@ int cli_node_open(const struct cli *cli, struct cli_node *ret, struct mig_error 
 
     *ret = (struct cli_node){NULL, NULL};
     result = mig_session_open(&options, &ret->session, error);
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     for (size_t i = 0; cli_has(cli, CLI_VERBOSE); i++) {
@@ -41,7 +41,7 @@ int cli_node_load(const struct cli *cli, struct cli_node *ret, struct mig_error 
 {
     int result = cli_node_open(cli, ret, error);
 
-    return result < 0 ? result : cli_node_read(ret, error);
+    return result != MIG_OK ? result : cli_node_read(ret, error);
 }
 
 int cli_node_gpu(const struct cli *cli, const struct mig_node *node, uint32_t *ret,

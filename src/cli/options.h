@@ -56,11 +56,11 @@ enum cli_complete {
 
 struct cli_option {
     const char *name;     /* without the dashes */
-    char letter;          /* 0 = none */
     const char *argument; /* "FILE"; NULL = takes none */
     const char *choices;  /* "a|b" = nothing else is accepted; NULL = anything */
+    const char *help;     /* one line, no full stop */
     enum cli_complete complete;
-    const char *help; /* one line, no full stop */
+    char letter; /* 0 = none */
 };
 
 enum cli_command_id {

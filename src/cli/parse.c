@@ -174,7 +174,7 @@ static int read_letters(struct reader *reader, const char *letters, struct mig_e
             return take_argument(reader, id, letters[1] ? letters + 1 : NULL, error);
         }
         result = take_value(reader->cli, id, "", error);
-        if (result < 0) {
+        if (result != MIG_OK) {
             return result;
         }
     }
@@ -267,7 +267,7 @@ int cli_parse(struct cli *cli, int argc, char **argv, struct mig_error *error)
     while (reader.next < argc) {
         int result = read_word(&reader, error);
 
-        if (result < 0) {
+        if (result != MIG_OK) {
             return result;
         }
     }

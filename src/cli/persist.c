@@ -49,7 +49,7 @@ static int refresh(const char *path, struct cli_node *node, struct mig_error *er
     if (result == MIG_OK) {
         result = mig_checkpoint_write(node->node, &text, error);
     }
-    if (result < 0) {
+    if (result != MIG_OK) {
         return result;
     }
     if (mig_file_read(path, CHECKPOINT_BYTES_MAX, &old, &old_size, NULL) == MIG_OK &&

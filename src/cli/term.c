@@ -69,7 +69,7 @@ char *cli_clean(char *buffer, size_t size, const char *text)
     for (; *text && length + 1 < size; text++) {
         unsigned char character = (unsigned char)*text;
 
-        buffer[length++] = character < 0x20 || character == 0x7f ? '?' : *text;
+        buffer[length++] = (char)(character < 0x20 || character == 0x7f ? '?' : *text);
     }
     buffer[length] = '\0';
     return buffer;
