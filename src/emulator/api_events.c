@@ -122,7 +122,7 @@ nvmlReturn_t emu_EventSetWait_v2(struct emu_call *call, nvmlEventSet_t handle,
     if (!set || !data) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    uint64_t deadline_ns = call->start_ns + (uint64_t)timeout_ms * 1000000u;
+    uint64_t deadline_ns = now_ns() + (uint64_t)timeout_ms * 1000000u;
     while (!take_event(call, set, &event)) {
         if (now_ns() >= deadline_ns) {
             return NVML_ERROR_TIMEOUT;

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,11 +33,54 @@ static atomic_int init_owner; /* pid of the process that is in nvmlInit or nvmlS
 static struct emu_machine *retired[RETIRED_MAX];
 static unsigned retired_count;
 
-static uint64_t now_ns(clockid_t clock)
+static uint64_t now_ns(void)
 {
     struct timespec now;
-    clock_gettime(clock, &now);
+    clock_gettime(CLOCK_REALTIME, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* ---- the caller's pid, without a system call per NVML call ---------------------------------- */
+
+/* A page that the kernel empties in a child of fork; NULL when it cannot. */
+static _Atomic(_Atomic uint32_t *) pid_page;
+
+static void make_pid_page(void)
+{
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    if (atomic_load(&pid_page)) {
+        return;
+    }
+    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) {
+        return;
+    }
+    if (madvise(page, size, MADV_WIPEONFORK) < 0) {
+        munmap(page, size);
+        return;
+    }
+    atomic_store(&pid_page, (_Atomic uint32_t *)page);
+}
+
+static void drop_pid_page(void)
+{
+    _Atomic uint32_t *page = atomic_exchange(&pid_page, NULL);
+    if (page) {
+        munmap((void *)(uintptr_t)page, (size_t)sysconf(_SC_PAGESIZE));
+    }
+}
+
+static uint32_t own_pid(void)
+{
+    _Atomic uint32_t *page = atomic_load_explicit(&pid_page, memory_order_relaxed);
+    uint32_t pid = page ? atomic_load_explicit(page, memory_order_relaxed) : 0;
+    if (pid == 0) {
+        pid = (uint32_t)getpid();
+        if (page) {
+            atomic_store_explicit(page, pid, memory_order_relaxed);
+        }
+    }
+    return pid;
 }
 
 /* A lock that a forked child can take over: its owner may be a thread the child does not have. */
@@ -109,6 +153,7 @@ static nvmlReturn_t attach(void)
 static nvmlReturn_t init(unsigned function)
 {
     lock_init();
+    make_pid_page();
     nvmlReturn_t rc = atomic_load(&init_count) > 0 ? NVML_SUCCESS : attach();
     if (rc == NVML_SUCCESS) {
         atomic_fetch_add(&init_count, 1);
@@ -160,6 +205,7 @@ __attribute__((destructor)) static void unload(void)
     /* At exit of a program that never shut down, threads may still be here. */
     if (atomic_load(&init_count) == 0) {
         emu_machine_close(atomic_exchange(&current, NULL));
+        drop_pid_page();
         for (unsigned i = 0; i < RETIRED_MAX; i++) {
             emu_machine_close(retired[i]);
             retired[i] = NULL;
@@ -184,16 +230,25 @@ static void pause_ms(uint32_t duration_ms)
     }
 }
 
-static struct emu_latency read_latency(const struct emu_machine *machine)
+/* The front of the state's options, read in one go. */
+struct options {
+    struct emu_latency latency;
+    uint32_t fault_count, process_count;
+};
+_Static_assert(offsetof(struct emu_state, fault_count) - offsetof(struct emu_state, latency) ==
+                   offsetof(struct options, fault_count),
+               "the same order as in the state");
+
+static struct options read_options(const struct emu_machine *machine)
 {
-    struct emu_latency latency = {0};
-    emu_machine_read_part(machine, offsetof(struct emu_state, latency), &latency, sizeof latency);
-    return latency;
+    struct options options = {.fault_count = 0};
+    emu_machine_read_part(machine, offsetof(struct emu_state, latency), &options, sizeof options);
+    return options;
 }
 
 void emu_latency_wait(const struct emu_call *call, size_t option)
 {
-    struct emu_latency latency = read_latency(call->machine);
+    struct emu_latency latency = read_options(call->machine).latency;
     uint32_t duration_ms = 0;
     memcpy(&duration_ms, (const char *)&latency + option, sizeof duration_ms);
     pause_ms(duration_ms);
@@ -202,6 +257,9 @@ void emu_latency_wait(const struct emu_call *call, size_t option)
 /* What the fault script wants at this point; a call that has failed keeps its own code. */
 static nvmlReturn_t apply_faults(const struct emu_call *call, bool after, nvmlReturn_t rc)
 {
+    if (!call->has_faults) {
+        return rc;
+    }
     struct emu_verdict verdict = emu_fault_ask(call->machine, call->function, call->gpu, after);
     pause_ms(verdict.delay_ms);
     if (verdict.kill) {
@@ -230,16 +288,17 @@ nvmlReturn_t emu_enter(struct emu_call *call, unsigned function, unsigned rule, 
     call->machine = atomic_load_explicit(&current, memory_order_acquire);
     call->node = emu_machine_info(call->machine);
     call->info = NULL;
-    call->start_ns = now_ns(CLOCK_MONOTONIC);
+    call->start_ns = now_ns();
     call->function = function;
     call->gpu = EMU_UNKNOWN;
     call->gi = EMU_ID_NONE;
     call->ci = EMU_ID_NONE;
     call->is_mig_device = false;
     call->is_ci_device = false;
-    uint32_t query_us = read_latency(call->machine).query_us;
-    if (query_us > 0) {
-        pause_ns((uint64_t)query_us * 1000u);
+    struct options options = read_options(call->machine);
+    call->has_faults = options.fault_count > 0;
+    if (options.latency.query_us > 0) {
+        pause_ns((uint64_t)options.latency.query_us * 1000u);
     }
     unsigned kind = rule & EMU_HANDLE_MASK;
     nvmlReturn_t rc = kind == EMU_HANDLE_NONE ? NVML_SUCCESS : emu_resolve(call, kind, handle);
@@ -255,10 +314,11 @@ nvmlReturn_t emu_leave(struct emu_call *call, nvmlReturn_t rc)
         return rc;
     }
     rc = apply_faults(call, true, rc);
-    uint64_t duration_us = (now_ns(CLOCK_MONOTONIC) - call->start_ns) / 1000;
+    uint64_t end_ns = now_ns();
+    uint64_t duration_us = end_ns > call->start_ns ? (end_ns - call->start_ns) / 1000 : 0;
     struct emu_trace entry = {
-        .time_ns = now_ns(CLOCK_REALTIME),
-        .pid = (uint32_t)getpid(),
+        .time_ns = end_ns,
+        .pid = own_pid(),
         .result = (int32_t)rc,
         .duration_us = duration_us < UINT32_MAX ? (uint32_t)duration_us : UINT32_MAX,
         .function = (uint16_t)call->function,

@@ -33,9 +33,10 @@ struct emu_call {
     const struct emu_machine *machine; /* NULL before nvmlInit: nothing below is set */
     const struct emu_node_info *node;
     const struct emu_gpu_info *info; /* of the GPU */
-    uint64_t start_ns;
+    uint64_t start_ns;               /* CLOCK_REALTIME */
     unsigned function;
-    int gpu; /* EMU_UNKNOWN: the call is not about one GPU */
+    bool has_faults; /* there are rules to ask */
+    int gpu;         /* EMU_UNKNOWN: the call is not about one GPU */
     unsigned gi, ci;
     bool is_mig_device;
     bool is_ci_device;    /* a MIG device too, from nvmlComputeInstanceGetInfo */

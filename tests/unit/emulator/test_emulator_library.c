@@ -7,6 +7,7 @@
 #include "emulator_support.h"
 #include "nvml/nvml_functions.h"
 #include <dlfcn.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -611,6 +612,64 @@ static void test_permission(void **unused)
     assert_int_equal(in_child(create_in_child, &id), NVML_SUCCESS);
 }
 
+/* ---- threads -------------------------------------------------------------------------------- */
+
+static atomic_bool threads_end;
+
+static void *change_thread(void *data)
+{
+    unsigned *changes = data;
+    while (!atomic_load(&threads_end)) {
+        nvmlGpuInstance_t gi = NULL;
+        nvmlComputeInstance_t ci = NULL;
+        if (NVML(nvmlDeviceCreateGpuInstance)(gpu(0), 19, &gi) == NVML_SUCCESS) {
+            NVML(nvmlGpuInstanceCreateComputeInstance)(gi, 0, &ci);
+            NVML(nvmlComputeInstanceDestroy)(ci);
+            NVML(nvmlGpuInstanceDestroy)(gi);
+            ++*changes;
+        }
+    }
+    return NULL;
+}
+
+/* Whatever is read belongs together: an instance's number is that of its place. */
+static void *read_thread(void *data)
+{
+    unsigned *wrong = data;
+    while (!atomic_load(&threads_end)) {
+        nvmlGpuInstance_t gis[7];
+        unsigned count = 0;
+        *wrong += NVML(nvmlDeviceGetGpuInstances)(gpu(0), 19, gis, &count) != NVML_SUCCESS;
+        for (unsigned i = 0; i < count; i++) {
+            nvmlGpuInstanceInfo_t info;
+            nvmlReturn_t rc = NVML(nvmlGpuInstanceGetInfo)(gis[i], &info);
+            *wrong += rc != NVML_ERROR_NOT_FOUND &&
+                      (rc != NVML_SUCCESS || info.id != info.placement.start + 7);
+        }
+    }
+    return NULL;
+}
+
+static void test_threads(void **unused)
+{
+    pthread_t threads[4];
+    unsigned counts[4] = {0};
+    (void)unused;
+    atomic_store(&threads_end, false);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(
+            pthread_create(&threads[i], NULL, i < 2 ? change_thread : read_thread, &counts[i]), 0);
+    }
+    struct timespec duration = {.tv_nsec = 300000000};
+    nanosleep(&duration, NULL);
+    atomic_store(&threads_end, true);
+    for (unsigned i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    assert_true(counts[0] > 0 && counts[1] > 0);
+    assert_int_equal(counts[2] + counts[3], 0);
+}
+
 /* ---- mode ----------------------------------------------------------------------------------- */
 
 static void test_mode_changes(void **unused)
@@ -752,6 +811,7 @@ int main(void)
         PLAIN(test_old_pci_layouts),
         ENABLED(test_changes_are_seen_at_once),
         ENABLED(test_permission),
+        ENABLED(test_threads),
         PLAIN(test_mode_changes),
         cmocka_unit_test_setup_teardown(test_a_gpu_without_mig, start_t4, stop),
         ENABLED(test_faults),
