@@ -226,6 +226,58 @@ static void test_killed_writers_leave_a_whole_state(void **unused)
     node_remove(machine, directory);
 }
 
+#define TURNS 300
+
+/* Adds to two fields, one at each end of the state. */
+static void add_both(const char *path)
+{
+    struct emu_machine *machine = NULL;
+    if (emu_machine_open(path, &machine) < 0) {
+        _exit(3);
+    }
+    for (unsigned i = 0; i < TURNS; i++) {
+        struct emu_transaction change;
+        if (emu_begin(machine, &change) < 0) {
+            _exit(4);
+        }
+        change.state->birth_count++;
+        change.state->gpus[1].reset_count++;
+        emu_commit(&change);
+    }
+    _exit(0);
+}
+
+static void test_no_change_is_lost_or_seen_by_half(void **unused)
+{
+    char directory[64];
+    pid_t children[2];
+    unsigned left = 2;
+    (void)unused;
+    struct emu_machine *machine = node_make(two, 2, EMU_NUMBERING_DIRECT, directory);
+    for (unsigned i = 0; i < 2; i++) {
+        children[i] = fork();
+        assert_true(children[i] >= 0);
+        if (children[i] == 0) {
+            add_both(directory);
+        }
+    }
+    while (left > 0) {
+        struct emu_state *state = node_read(machine);
+        assert_int_equal(state->birth_count, state->gpus[1].reset_count);
+        assert_int_equal(state->checksum, emu_state_checksum(state));
+        free(state);
+        int status = 0;
+        if (waitpid(-1, &status, WNOHANG) > 0) {
+            assert_int_equal(status, 0);
+            left--;
+        }
+    }
+    struct emu_state *state = node_read(machine);
+    assert_int_equal(state->birth_count, 2 * TURNS);
+    free(state);
+    node_remove(machine, directory);
+}
+
 /* ---- live part ------------------------------------------------------------------------------ */
 
 static void test_calls_are_counted_and_kept(void **unused)
@@ -402,6 +454,7 @@ int main(void)
         cmocka_unit_test(test_a_node_made_anew_is_noticed),
         cmocka_unit_test(test_damage_is_found),
         cmocka_unit_test(test_killed_writers_leave_a_whole_state),
+        cmocka_unit_test(test_no_change_is_lost_or_seen_by_half),
         cmocka_unit_test(test_calls_are_counted_and_kept),
         cmocka_unit_test(test_events_are_kept_in_order),
         cmocka_unit_test(test_fault_rules_are_read),
