@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Boards as in facts/README.md section 3, and nodes made of them. */
 #include "emulator_support.h"
+#include "emulator/fault.h"
 #include "emulator/uuid.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -181,4 +182,17 @@ struct emu_state *node_read(const struct emu_machine *machine)
     assert_non_null(state);
     assert_int_equal(emu_machine_read(machine, state), 0);
     return state;
+}
+
+unsigned node_add_fault(const struct emu_machine *machine, const char *text)
+{
+    struct emu_fault fault;
+    struct emu_transaction change;
+    char reason[128];
+    unsigned slot = 0;
+    assert_int_equal(emu_fault_parse(text, &fault, reason, sizeof reason), 0);
+    assert_int_equal(emu_begin(machine, &change), 0);
+    assert_int_equal(emu_fault_add(machine, change.state, &fault, &slot), 0);
+    emu_commit(&change);
+    return slot;
 }

@@ -31,4 +31,7 @@ void node_enable(const struct emu_machine *machine, unsigned gpu);
 /* A state on the heap; the caller frees. */
 struct emu_state *node_read(const struct emu_machine *machine);
 
+/* Adds a fault rule by its text; its slot. */
+unsigned node_add_fault(const struct emu_machine *machine, const char *text);
+
 #endif

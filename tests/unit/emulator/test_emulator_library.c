@@ -3,7 +3,6 @@
  * The emulated libnvidia-ml.so.1 as its clients meet it: loaded with dlopen, every symbol called
  * with rubbish, then the contract that clients depend on.
  */
-#include "emulator/fault.h"
 #include "emulator_support.h"
 #include "nvml/nvml_functions.h"
 #include <dlfcn.h>
@@ -101,18 +100,6 @@ static nvmlComputeInstance_t make_ci(nvmlGpuInstance_t gi, unsigned id)
     nvmlComputeInstance_t ci = NULL;
     assert_int_equal(NVML(nvmlGpuInstanceCreateComputeInstance)(gi, id, &ci), NVML_SUCCESS);
     return ci;
-}
-
-static void add_rule(const char *text)
-{
-    struct emu_fault fault;
-    struct emu_transaction change;
-    char reason[128];
-    unsigned slot = 0;
-    assert_int_equal(emu_fault_parse(text, &fault, reason, sizeof reason), 0);
-    assert_int_equal(emu_begin(machine, &change), 0);
-    assert_int_equal(emu_fault_add(machine, change.state, &fault, &slot), 0);
-    emu_commit(&change);
 }
 
 static uint64_t now_ms(void)
@@ -726,11 +713,11 @@ static void test_faults(void **unused)
     unsigned id = 19, count = 0;
     nvmlGpuInstance_t gi = NULL, gis[7];
     (void)unused;
-    add_rule("GpuInstanceDestroy gpu=0 nth=2 -> IN_USE");
-    add_rule("DeviceCreateGpuInstance nth=3 after -> UNKNOWN");
-    add_rule("DeviceCreateGpuInstance nth=4 after -> KILL");
-    add_rule("DeviceCreateGpuInstance nth=5 before -> KILL");
-    add_rule("DeviceGetCount_v2 nth=1 delay=50");
+    node_add_fault(machine, "GpuInstanceDestroy gpu=0 nth=2 -> IN_USE");
+    node_add_fault(machine, "DeviceCreateGpuInstance nth=3 after -> UNKNOWN");
+    node_add_fault(machine, "DeviceCreateGpuInstance nth=4 after -> KILL");
+    node_add_fault(machine, "DeviceCreateGpuInstance nth=5 before -> KILL");
+    node_add_fault(machine, "DeviceGetCount_v2 nth=1 delay=50");
     gi = make_gi(0, id);
     assert_int_equal(NVML(nvmlGpuInstanceDestroy)(gi), NVML_SUCCESS);
     gi = make_gi(0, id);

@@ -226,7 +226,7 @@ static void test_killed_writers_leave_a_whole_state(void **unused)
     node_remove(machine, directory);
 }
 
-#define TURNS 300
+#define TURNS 3000
 
 /* Adds to two fields, one at each end of the state. */
 static void add_both(const char *path)
@@ -386,26 +386,13 @@ static void test_bad_fault_rules_are_refused(void **unused)
     }
 }
 
-static unsigned add_rule(const struct emu_machine *machine, const char *text)
-{
-    struct emu_fault fault;
-    struct emu_transaction change;
-    char reason[128];
-    unsigned slot = 0;
-    assert_int_equal(emu_fault_parse(text, &fault, reason, sizeof reason), 0);
-    assert_int_equal(emu_begin(machine, &change), 0);
-    assert_int_equal(emu_fault_add(machine, change.state, &fault, &slot), 0);
-    emu_commit(&change);
-    return slot;
-}
-
 static void test_rules_act_on_the_right_calls(void **unused)
 {
     char directory[64];
     (void)unused;
     struct emu_machine *machine = node_make(two, 2, EMU_NUMBERING_DIRECT, directory);
     unsigned name = (unsigned)emu_function_find("DeviceGetName");
-    unsigned slot = add_rule(machine, "DeviceGetName gpu=1 nth=2 hits=2 -> UNKNOWN");
+    unsigned slot = node_add_fault(machine, "DeviceGetName gpu=1 nth=2 hits=2 -> UNKNOWN");
     static const bool expected[] = {false, true, true, false};
     for (unsigned i = 0; i < 4; i++) {
         assert_false(emu_fault_ask(machine, name, 0, false).fail);
@@ -422,7 +409,7 @@ static void test_rules_act_on_the_right_calls(void **unused)
         assert_int_equal(emu_begin(machine, &change), 0);
         emu_fault_clear(change.state);
         emu_commit(&change);
-        add_rule(machine, "DeviceGetName chance=25 seed=5 -> TIMEOUT");
+        node_add_fault(machine, "DeviceGetName chance=25 seed=5 -> TIMEOUT");
         for (unsigned i = 0; i < 1000; i++) {
             hits[round] += emu_fault_ask(machine, name, 0, false).fail * (i + 1);
         }
