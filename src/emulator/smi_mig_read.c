@@ -33,36 +33,57 @@ static int compare_gi_profiles(const void *a, const void *b)
     return order ? order : compare_u64(left->id, right->id);
 }
 
-nvmlReturn_t smi_read_gi_profiles(const struct smi *smi, nvmlDevice_t gpu,
-                                  struct smi_gi_profiles *ret)
+/* Asks for one profile by its NVML number; `owner` is the GPU or GPU instance. */
+typedef nvmlReturn_t ask_profile(const struct smi *smi, const void *owner, unsigned number,
+                                 void *row);
+
+/* Calls `ask` for each number until the driver says there are no more; rows of `row_size`. */
+static nvmlReturn_t walk_profiles(const struct smi *smi, const void *owner, ask_profile *ask,
+                                  void *rows, size_t row_size, size_t *ret_count)
 {
     unsigned number;
-    size_t i;
 
-    ret->count = 0;
+    *ret_count = 0;
     for (number = 0; number < SMI_PROFILE_MAX; number++) {
-        struct smi_gi_profile *profile = &ret->list[ret->count];
+        void *row = (char *)rows + *ret_count * row_size;
         nvmlReturn_t code;
 
-        memset(profile, 0, sizeof(*profile));
-        profile->info.version = nvmlGpuInstanceProfileInfo_v2;
-        code = SMI_CALL(smi, DeviceGetGpuInstanceProfileInfoV, gpu, number, &profile->info);
+        memset(row, 0, row_size);
+        code = ask(smi, owner, number, row);
         if (code == NVML_ERROR_INVALID_ARGUMENT) {
             break;
         }
-        if (code == NVML_ERROR_NOT_SUPPORTED) {
-            continue;
-        }
-        if (code != NVML_SUCCESS) {
+        if (code == NVML_SUCCESS) {
+            (*ret_count)++;
+        } else if (code != NVML_ERROR_NOT_SUPPORTED) {
             return code;
         }
-        ret->count++;
     }
+    return NVML_SUCCESS;
+}
+
+static nvmlReturn_t ask_gi_profile(const struct smi *smi, const void *owner, unsigned number,
+                                   void *row)
+{
+    const nvmlDevice_t *gpu = owner;
+    struct smi_gi_profile *profile = row;
+
+    profile->info.version = nvmlGpuInstanceProfileInfo_v2;
+    return SMI_CALL(smi, DeviceGetGpuInstanceProfileInfoV, *gpu, number, &profile->info);
+}
+
+nvmlReturn_t smi_read_gi_profiles(const struct smi *smi, nvmlDevice_t gpu,
+                                  struct smi_gi_profiles *ret)
+{
+    nvmlReturn_t code =
+        walk_profiles(smi, &gpu, ask_gi_profile, ret->list, sizeof(ret->list[0]), &ret->count);
+    size_t i;
+
     qsort(ret->list, ret->count, sizeof(ret->list[0]), compare_gi_profiles);
     for (i = 0; i < ret->count; i++) {
         ret->list[i].name = bare_name(ret->list[i].info.name);
     }
-    return NVML_SUCCESS;
+    return code;
 }
 
 static int compare_gis(const void *a, const void *b)
@@ -150,38 +171,30 @@ static void mark_default(struct smi_ci_profiles *profiles)
     }
 }
 
+static nvmlReturn_t ask_ci_profile(const struct smi *smi, const void *owner, unsigned number,
+                                   void *row)
+{
+    const struct smi_gi *gi = owner;
+    struct smi_ci_profile *profile = row;
+
+    profile->info.version = nvmlComputeInstanceProfileInfo_v2;
+    return SMI_CALL(smi, GpuInstanceGetComputeInstanceProfileInfoV, gi->handle, number,
+                    NVML_COMPUTE_INSTANCE_ENGINE_PROFILE_SHARED, &profile->info);
+}
+
 nvmlReturn_t smi_read_ci_profiles(const struct smi *smi, const struct smi_gi *gi,
                                   struct smi_ci_profiles *ret)
 {
-    unsigned number;
+    nvmlReturn_t code =
+        walk_profiles(smi, gi, ask_ci_profile, ret->list, sizeof(ret->list[0]), &ret->count);
     size_t i;
 
-    ret->count = 0;
-    for (number = 0; number < SMI_PROFILE_MAX; number++) {
-        struct smi_ci_profile *profile = &ret->list[ret->count];
-        nvmlReturn_t code;
-
-        memset(profile, 0, sizeof(*profile));
-        profile->info.version = nvmlComputeInstanceProfileInfo_v2;
-        code = SMI_CALL(smi, GpuInstanceGetComputeInstanceProfileInfoV, gi->handle, number,
-                        NVML_COMPUTE_INSTANCE_ENGINE_PROFILE_SHARED, &profile->info);
-        if (code == NVML_ERROR_INVALID_ARGUMENT) {
-            break;
-        }
-        if (code == NVML_ERROR_NOT_SUPPORTED) {
-            continue;
-        }
-        if (code != NVML_SUCCESS) {
-            return code;
-        }
-        ret->count++;
-    }
     qsort(ret->list, ret->count, sizeof(ret->list[0]), compare_ci_profiles);
     for (i = 0; i < ret->count; i++) {
         ret->list[i].name = bare_name(ret->list[i].info.name);
     }
     mark_default(ret);
-    return NVML_SUCCESS;
+    return code;
 }
 
 static int compare_cis(const void *a, const void *b)

@@ -43,10 +43,9 @@ static int bad_format(const char *format)
     return SMI_EXIT_USAGE;
 }
 
-static int bad_field(const char *name)
+static void bad_field(const char *name)
 {
     printf("Field \"%s\" is not a valid field to query.\n\n", name);
-    return SMI_EXIT_USAGE;
 }
 
 /* The unit is part of the header; values repeat it unless nounits is given. */
@@ -68,42 +67,64 @@ static void print_value(const char *value, const char *unit, size_t column, bool
     }
 }
 
-int smi_query_gpus(struct smi *smi, const char *list, const char *format)
+/* Finds the row of a field in the table of a query. */
+typedef const void *find_row(const char *name);
+
+/* Looks every name of a list up; returns the number, 0 after a complaint. */
+static size_t parse_fields(const char *list, find_row *find, const void *rows[FIELD_ROOM])
 {
-    const struct smi_field *fields[FIELD_ROOM];
-    struct csv_format csv;
     size_t count = 0;
-    size_t g;
-    size_t i;
     char piece[64];
 
-    if (!parse_format(format, &csv)) {
-        return bad_format(format);
-    }
     while (count < FIELD_ROOM && smi_next_piece(&list, piece, sizeof(piece))) {
-        fields[count] = smi_find_field(piece);
-        if (!fields[count]) {
-            return bad_field(piece);
+        rows[count] = find(piece);
+        if (!rows[count]) {
+            bad_field(piece);
+            return 0;
         }
         count++;
     }
     if (count == 0 || *list != '\0') {
-        return bad_field(list);
+        bad_field(list);
+        return 0;
     }
+    return count;
+}
+
+static const void *find_gpu_row(const char *name)
+{
+    return smi_find_field(name);
+}
+
+int smi_query_gpus(struct smi *smi, const char *list, const char *format)
+{
+    const void *rows[FIELD_ROOM];
+    struct csv_format csv;
+    size_t count;
+    size_t g;
+    size_t i;
+
+    if (!parse_format(format, &csv)) {
+        return bad_format(format);
+    }
+    count = parse_fields(list, find_gpu_row, rows);
     for (i = 0; csv.header && i < count; i++) {
-        print_header(fields[i]->name, fields[i]->unit, i);
+        const struct smi_field *field = rows[i];
+
+        print_header(field->name, field->unit, i);
     }
-    fputs(csv.header ? "\n" : "", stdout);
-    for (g = 0; g < smi->gpu_count; g++) {
+    fputs(csv.header && count > 0 ? "\n" : "", stdout);
+    for (g = 0; count > 0 && g < smi->gpu_count; g++) {
         for (i = 0; i < count; i++) {
+            const struct smi_field *field = rows[i];
             char value[SMI_VALUE_SIZE] = "";
 
-            smi_read_field(smi, &smi->gpus[g], fields[i], value, sizeof(value));
-            print_value(value, fields[i]->unit, i, csv.units);
+            smi_read_field(smi, &smi->gpus[g], field, value, sizeof(value));
+            print_value(value, field->unit, i, csv.units);
         }
         putchar('\n');
     }
-    return 0;
+    return count > 0 ? 0 : SMI_EXIT_USAGE;
 }
 
 /* ---- processes ---- */
@@ -127,7 +148,7 @@ static const struct app_field app_fields[] = {
     {"used_gpu_memory", "used_memory", "MiB", APP_MEMORY, NULL},
 };
 
-static const struct app_field *find_app_field(const char *name)
+static const void *find_app_row(const char *name)
 {
     size_t i;
 
@@ -165,7 +186,7 @@ static void read_app_field(const struct smi *smi, const struct smi_gpu *gpu,
 }
 
 static void print_apps(const struct smi *smi, const struct smi_gpu *gpu,
-                       const struct app_field *const *fields, size_t count, bool units)
+                       const void *const rows[FIELD_ROOM], size_t count, bool units)
 {
     MIG_AUTO_FREE struct smi_process *list = NULL;
     size_t processes = 0;
@@ -180,10 +201,11 @@ static void print_apps(const struct smi *smi, const struct smi_gpu *gpu,
             continue;
         }
         for (i = 0; i < count; i++) {
+            const struct app_field *field = rows[i];
             char value[256] = "";
 
-            read_app_field(smi, gpu, &list[p], fields[i], value, sizeof(value));
-            print_value(value, fields[i]->unit, i, units);
+            read_app_field(smi, gpu, &list[p], field, value, sizeof(value));
+            print_value(value, field->unit, i, units);
         }
         putchar('\n');
     }
@@ -191,31 +213,23 @@ static void print_apps(const struct smi *smi, const struct smi_gpu *gpu,
 
 int smi_query_apps(struct smi *smi, const char *list, const char *format)
 {
-    const struct app_field *fields[FIELD_ROOM];
+    const void *rows[FIELD_ROOM];
     struct csv_format csv;
-    size_t count = 0;
+    size_t count;
     size_t i;
-    char piece[64];
 
     if (!parse_format(format, &csv)) {
         return bad_format(format);
     }
-    while (count < FIELD_ROOM && smi_next_piece(&list, piece, sizeof(piece))) {
-        fields[count] = find_app_field(piece);
-        if (!fields[count]) {
-            return bad_field(piece);
-        }
-        count++;
-    }
-    if (count == 0 || *list != '\0') {
-        return bad_field(list);
-    }
+    count = parse_fields(list, find_app_row, rows);
     for (i = 0; csv.header && i < count; i++) {
-        print_header(fields[i]->name, fields[i]->unit, i);
+        const struct app_field *field = rows[i];
+
+        print_header(field->name, field->unit, i);
     }
-    fputs(csv.header ? "\n" : "", stdout);
-    for (i = 0; i < smi->gpu_count; i++) {
-        print_apps(smi, &smi->gpus[i], fields, count, csv.units);
+    fputs(csv.header && count > 0 ? "\n" : "", stdout);
+    for (i = 0; count > 0 && i < smi->gpu_count; i++) {
+        print_apps(smi, &smi->gpus[i], rows, count, csv.units);
     }
-    return 0;
+    return count > 0 ? 0 : SMI_EXIT_USAGE;
 }
