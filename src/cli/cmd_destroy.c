@@ -172,14 +172,14 @@ static int mark(const struct mig_node *node, const struct place *place, struct m
 {
     const struct mig_gpu *gpu = &node->gpus[place->gpu];
     const struct mig_gi *gi = &gpu->layout.gis[place->gi];
-    const struct mig_ci *ci = place->whole ? NULL : &gi->cis[place->ci];
+    const struct mig_ci *ci = &gi->cis[place->ci];
     int result = edit_begin(gpu, &goal->gpus[place->gpu], error);
 
     if (result != MIG_OK) {
         return result;
     }
-    if (ci ? ci->in_use : gi->in_use) {
-        return refuse_used(gpu, gi, ci, error);
+    if (place->whole ? gi->in_use : ci->in_use) {
+        return refuse_used(gpu, gi, place->whole ? NULL : ci, error);
     }
     if (place->whole) {
         marks[place->gpu].gis |= UINT32_C(1) << place->gi;

@@ -75,7 +75,8 @@ static int generate_for_node(const struct cli *cli, char **ret, struct mig_error
 static int generate_for_catalog(const struct cli *cli, char **ret, struct mig_error *error)
 {
     size_t count = mig_catalog_count();
-    MIG_AUTO_FREE const struct mig_model **models = calloc(count + 1, sizeof(*models));
+    MIG_AUTO_FREE const struct mig_model **models =
+        calloc(count + 1, sizeof(const struct mig_model *));
 
     if (!models) {
         return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0, "out of memory");
@@ -92,7 +93,7 @@ int cmd_generate_config(struct cli *cli, struct mig_error *error)
     int result = cli_has(cli, CLI_CATALOG) ? generate_for_catalog(cli, &text, error)
                                            : generate_for_node(cli, &text, error);
 
-    if (result == MIG_OK) {
+    if (result == MIG_OK && text) {
         print_file(text);
     }
     return result;

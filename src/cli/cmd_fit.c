@@ -19,8 +19,8 @@ static int parse_want(const char *text, struct request *request, struct mig_erro
 {
     const char *equals = strchr(text, '=');
     size_t length = equals ? (size_t)(equals - text) : strlen(text);
-    char *name = request->names[request->count];
     uint64_t count = 1;
+    char *name;
 
     if (length == 0 || length >= MIG_NAME_SIZE ||
         (equals && (!mig_text_parse_u64(equals + 1, COUNT_MAX, &count) || count == 0))) {
@@ -28,18 +28,19 @@ static int parse_want(const char *text, struct request *request, struct mig_erro
                       text);
         return mig_error_hint(error, MIG_E_USAGE, "a count is from 1 to %d", COUNT_MAX);
     }
-    memcpy(name, text, length);
-    name[length] = '\0';
     for (size_t i = 0; i < request->count; i++) {
-        if (strcmp(request->names[i], name) == 0) {
+        if (strncmp(request->names[i], text, length) == 0 && !request->names[i][length]) {
             request->wants[i].count += (uint32_t)count;
             return MIG_OK;
         }
     }
-    if (request->count + 1 > MIG_FIT_KIND_MAX) {
+    if (request->count == MIG_FIT_KIND_MAX) {
         return mig_error_set(error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
                              "more than %d different profiles", MIG_FIT_KIND_MAX);
     }
+    name = request->names[request->count];
+    memcpy(name, text, length);
+    name[length] = '\0';
     request->wants[request->count++] =
         (struct mig_fit_want){.name = name, .count = (uint32_t)count};
     return MIG_OK;

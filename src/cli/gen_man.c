@@ -106,7 +106,7 @@ static void print_global_page(void)
     print_options(NULL, true);
     print_exits((1U << CLI_EXIT_COUNT) - 1);
     print_variables();
-    puts("# SEE ALSO\n\n*migemu*(1), *systemd*(1)");
+    puts("# SEE ALSO\n\n*systemd*(1)");
 }
 
 static void print_command_page(const struct cli_command *command)
