@@ -6,21 +6,20 @@
 
 Both programs get the same files, node and driver. A row is one job from one starting state; wall and
 CPU time are medians over the runs, creates and destroys are counted by the emulated driver. Ratios within
-one run are the result; absolute times say little about another machine. The peer is built from the Go module
-proxy when Go is there (or is taken from $NVIDIA_MIG_PARTED); without it our side is shown alone.
+one run are the result; absolute times say little about another machine. The peer comes from
+tests/clients/fetch-peers, which builds it when Go is there (or from $NVIDIA_MIG_PARTED); without it our
+side is shown alone.
 """
 import argparse
 import json
 import os
 import pathlib
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
-PEER = "github.com/NVIDIA/mig-parted/cmd/nvidia-mig-parted@v0.15.0"
 GPU = "A100-SXM4-40GB*8"
 
 CONFIG = """version: v1
@@ -67,32 +66,31 @@ JOBS = [
 ]
 
 
-def build_peer(cache):
+def find_peer():
     """The peer's path, or None and the reason."""
     given = os.environ.get("NVIDIA_MIG_PARTED")
     if given:
         return given, ""
-    path = cache / "nvidia-mig-parted"
-    if path.exists():
-        return str(path), ""
-    if not shutil.which("go"):
-        return None, "Go is not installed"
-    environment = dict(os.environ, GOBIN=str(cache), GOFLAGS="-buildvcs=false")
-    try:
-        result = subprocess.run(["go", "install", PEER], env=environment, capture_output=True,
-                                text=True, timeout=900, check=False)
-    except subprocess.TimeoutExpired:
-        return None, "building it took more than 15 minutes"
-    if result.returncode != 0:
-        lines = (result.stderr or "go install failed").strip().splitlines()
-        return None, "the Go module proxy does not give it here: " + lines[-1].strip()
-    return str(path), ""
+    peers = pathlib.Path(os.environ.get("MIGD_PEERS") or
+                         pathlib.Path.home() / ".cache" / "migd-peers")
+    fetch = pathlib.Path(__file__).resolve().parent.parent / "clients" / "fetch-peers"
+    subprocess.run([str(fetch), str(peers), "mig-parted"], stdout=subprocess.DEVNULL, check=False)
+    program = peers / "mig-parted" / "nvidia-mig-parted"
+    if program.exists():
+        return str(program), ""
+    missing = peers / "mig-parted.missing"
+    return None, missing.read_text().strip() if missing.exists() else "it could not be fetched"
 
 
 def measure(command, limit=600):
-    """Runs once: (exit code, wall s, CPU s, peak RSS MiB)."""
+    """
+    Runs once: (exit code, wall s, CPU s, peak RSS MiB). GNU time stands between, since a child of this
+    program would have its peak RSS, not its own, until it executes something.
+    """
+    peak = tempfile.NamedTemporaryFile(mode="r", suffix=".rss")
     begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(["/usr/bin/time", "-q", "-f", "%M", "-o", peak.name, *command],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = begin + limit
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -104,8 +102,10 @@ def measure(command, limit=600):
             break
         time.sleep(0.0005)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return (process.returncode, time.perf_counter() - begin,
-            usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    wall = time.perf_counter() - begin
+    with peak:
+        rss = int(peak.read().split()[-1] or 0)
+    return process.returncode, wall, usage.ru_utime + usage.ru_stime, rss / 1024
 
 
 class Node:
@@ -169,6 +169,9 @@ def inside(arguments):
     def theirs(name):
         return [peer, "apply", "-f", config, "-c", name]
 
+    if peer:
+        version = subprocess.run([peer, "--version"], capture_output=True, text=True, check=False)
+        print("The peer:", " ".join(version.stdout.split()[:3]) or peer)
     print(f"Eight emulated A100 40GB, driver latency 0, {arguments.runs} runs, medians:")
     results = {}
     for name, before, wanted, works in JOBS:
@@ -201,9 +204,7 @@ def main():
         inside(arguments)
         return 0
     build = pathlib.Path(arguments.build).resolve()
-    cache = build / "peers"
-    cache.mkdir(exist_ok=True)
-    peer, reason = build_peer(cache)
+    peer, reason = find_peer()
     with tempfile.TemporaryDirectory() as directory:
         node = os.path.join(directory, "node")
         with open(os.path.join(directory, "config.yaml"), "w", encoding="utf-8") as output:
