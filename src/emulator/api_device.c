@@ -9,6 +9,7 @@
 #include "emulator/uuid.h"
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static nvmlReturn_t number_out(unsigned value, unsigned int *ret)
 {
@@ -285,6 +286,51 @@ nvmlReturn_t emu_DeviceGetTopologyCommonAncestor(struct emu_call *call, nvmlDevi
         *level = call->gpu == self ? NVML_TOPOLOGY_INTERNAL : NVML_TOPOLOGY_NODE;
     }
     return rc;
+}
+
+/* ---- affinity: every GPU is near every processor and memory node 0 -------------------------- */
+
+#define BITS_PER_WORD 64
+#define MASK_WORDS_MAX 1024
+
+static nvmlReturn_t mask_out(unsigned bit_count, unsigned int word_count, unsigned long long *mask)
+{
+    if (!mask || word_count == 0) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (word_count < (bit_count + BITS_PER_WORD - 1) / BITS_PER_WORD) {
+        return NVML_ERROR_INSUFFICIENT_SIZE;
+    }
+    /* Nobody has more processors; a count that is rubbish does no harm. */
+    for (unsigned i = 0; i < word_count && i < MASK_WORDS_MAX; i++) {
+        unsigned first = i * BITS_PER_WORD;
+        unsigned left = bit_count > first ? bit_count - first : 0;
+        mask[i] = left >= BITS_PER_WORD ? ~0ull : (1ull << left) - 1;
+    }
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t emu_DeviceGetCpuAffinity(struct emu_call *call, unsigned int word_count,
+                                      unsigned long long *mask)
+{
+    long processors = sysconf(_SC_NPROCESSORS_CONF);
+    (void)call;
+    return mask_out(processors > 0 ? (unsigned)processors : 1, word_count, mask);
+}
+
+nvmlReturn_t emu_DeviceGetCpuAffinityWithinScope(struct emu_call *call, unsigned int word_count,
+                                                 unsigned long long *mask, unsigned int scope)
+{
+    return scope > NVML_AFFINITY_SCOPE_SOCKET ? NVML_ERROR_INVALID_ARGUMENT
+                                              : emu_DeviceGetCpuAffinity(call, word_count, mask);
+}
+
+nvmlReturn_t emu_DeviceGetMemoryAffinity(struct emu_call *call, unsigned int word_count,
+                                         unsigned long long *mask, unsigned int scope)
+{
+    (void)call;
+    return scope > NVML_AFFINITY_SCOPE_SOCKET ? NVML_ERROR_INVALID_ARGUMENT
+                                              : mask_out(1, word_count, mask);
 }
 
 /* ---- switches ------------------------------------------------------------------------------- */

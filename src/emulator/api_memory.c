@@ -309,3 +309,37 @@ nvmlReturn_t emu_DeviceGetRunningProcessDetailList(struct emu_call *call,
     free(processes);
     return rc;
 }
+
+/* Processes take an even share of the GPU's load. */
+nvmlReturn_t emu_DeviceGetProcessUtilization(struct emu_call *call,
+                                             nvmlProcessUtilizationSample_t *samples,
+                                             unsigned int *count, unsigned long long last_seen)
+{
+    struct emu_process *processes = NULL;
+    unsigned found = 0;
+    if (!count || (*count > 0 && !samples)) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    nvmlReturn_t rc = read_processes(call, &processes, &found);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    unsigned long long now_us = call->start_ns / 1000;
+    found = select_processes(call, processes, found, '\0');
+    if (found == 0 || last_seen >= now_us) {
+        rc = NVML_ERROR_NOT_FOUND;
+    } else if (found > *count) {
+        rc = NVML_ERROR_INSUFFICIENT_SIZE;
+    }
+    for (unsigned i = 0; rc == NVML_SUCCESS && i < found; i++) {
+        samples[i] = (nvmlProcessUtilizationSample_t){
+            .pid = processes[i].pid,
+            .timeStamp = now_us,
+            .smUtil = call->state.load_percent / found,
+            .memUtil = call->state.memory_load_percent / found,
+        };
+    }
+    *count = rc == NVML_ERROR_NOT_FOUND ? 0 : found;
+    free(processes);
+    return rc;
+}

@@ -509,6 +509,36 @@ static void test_processes_and_old_layouts(void **unused)
     assert_int_equal(bar1.bar1Total >> 20, 32768 / 8 * 4 - 1);
 }
 
+static void test_load_and_affinity(void **unused)
+{
+    nvmlProcessUtilizationSample_t samples[2];
+    unsigned long long mask[64] = {0};
+    unsigned count = 2;
+    (void)unused;
+    assert_int_equal(NVML(nvmlDeviceGetProcessUtilization)(gpu(1), samples, &count, 0),
+                     NVML_ERROR_NOT_FOUND);
+    assert_int_equal(count, 0);
+    add_process(4242, EMU_ID_NONE, EMU_ID_NONE, 7); /* on GPU 0 */
+    struct emu_transaction change;
+    assert_int_equal(emu_begin(machine, &change), 0);
+    change.state->gpus[0].load_percent = 60;
+    emu_commit(&change);
+    assert_int_equal(NVML(nvmlDeviceGetProcessUtilization)(gpu(0), samples, &count, 0),
+                     NVML_ERROR_INSUFFICIENT_SIZE);
+    assert_int_equal(count, 1);
+    assert_int_equal(NVML(nvmlDeviceGetProcessUtilization)(gpu(0), samples, &count, 0),
+                     NVML_SUCCESS);
+    assert_int_equal(samples[0].pid, 4242);
+    assert_int_equal(samples[0].smUtil, 60);
+    assert_int_equal(NVML(nvmlDeviceGetCpuAffinity)(gpu(0), 64, mask), NVML_SUCCESS);
+    assert_true(mask[0] & 1);
+    assert_int_equal(NVML(nvmlDeviceGetMemoryAffinity)(gpu(0), 2, mask, 0), NVML_SUCCESS);
+    assert_true(mask[0] == 1 && mask[1] == 0);
+    node_enable(machine, 0);
+    assert_int_equal(NVML(nvmlDeviceGetProcessUtilization)(gpu(0), samples, &count, 0),
+                     NVML_ERROR_NOT_SUPPORTED);
+}
+
 static void test_old_pci_layouts(void **unused)
 {
     union {
@@ -795,6 +825,7 @@ int main(void)
         ENABLED(test_instances_are_made_listed_and_destroyed),
         ENABLED(test_mig_devices),
         ENABLED(test_processes_and_old_layouts),
+        PLAIN(test_load_and_affinity),
         PLAIN(test_old_pci_layouts),
         ENABLED(test_changes_are_seen_at_once),
         ENABLED(test_permission),
