@@ -254,16 +254,20 @@ static unsigned choose_ci_start(const struct emu_profile *profile, const struct 
 
 /* ---- creating and destroying ---------------------------------------------------------------- */
 
-/* Whether instances can be worked on at all. */
-static nvmlReturn_t check_gpu(const struct emu_gpu *gpu)
+/* Whether the GPU can have instances at all. */
+static nvmlReturn_t check_mode(const struct emu_gpu *gpu)
 {
     if (gpu->lost) {
         return NVML_ERROR_GPU_IS_LOST;
     }
-    if (!gpu->mode) {
-        return NVML_ERROR_NOT_SUPPORTED;
-    }
-    return gpu->reset_required ? NVML_ERROR_RESET_REQUIRED : NVML_SUCCESS;
+    return gpu->mode ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED;
+}
+
+/* Whether they can be worked on now. */
+static nvmlReturn_t check_gpu(const struct emu_gpu *gpu)
+{
+    nvmlReturn_t rc = check_mode(gpu);
+    return rc == NVML_SUCCESS && gpu->reset_required ? NVML_ERROR_RESET_REQUIRED : rc;
 }
 
 nvmlReturn_t emu_gi_create(const struct emu_node_info *info, struct emu_state *state, unsigned gpu,
@@ -272,12 +276,15 @@ nvmlReturn_t emu_gi_create(const struct emu_node_info *info, struct emu_state *s
     struct emu_gpu *target = &state->gpus[gpu];
     const struct emu_gpu_info *description = &info->gpus[gpu];
     const struct emu_profile *wanted = &description->profiles[profile];
-    nvmlReturn_t rc = check_gpu(target);
+    nvmlReturn_t rc = check_mode(target);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
     if (start != EMU_START_ANY && !has_start(wanted->starts, wanted->start_count, start)) {
         return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (target->reset_required) {
+        return NVML_ERROR_RESET_REQUIRED;
     }
     if (target->create_needs_idle && emu_users_whole_gpu(state, gpu) > 0) {
         return NVML_ERROR_IN_USE;
@@ -303,7 +310,7 @@ nvmlReturn_t emu_gi_create(const struct emu_node_info *info, struct emu_state *s
 nvmlReturn_t emu_ci_create(const struct emu_node_info *info, struct emu_state *state, unsigned gpu,
                            unsigned gi, unsigned ci_profile, unsigned start, unsigned *ret_id)
 {
-    nvmlReturn_t rc = check_gpu(&state->gpus[gpu]);
+    nvmlReturn_t rc = check_mode(&state->gpus[gpu]);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -315,6 +322,9 @@ nvmlReturn_t emu_ci_create(const struct emu_node_info *info, struct emu_state *s
     const struct emu_ci_profile *wanted = &profile->ci_profiles[ci_profile];
     if (start != EMU_START_ANY && !has_start(wanted->starts, wanted->start_count, start)) {
         return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (state->gpus[gpu].reset_required) {
+        return NVML_ERROR_RESET_REQUIRED;
     }
     uint32_t taken = slots_taken(target);
     if (start == EMU_START_ANY) {
@@ -407,7 +417,10 @@ nvmlReturn_t emu_mode_set(const struct emu_node_info *info, struct emu_state *st
         *ret_activation = (nvmlReturn_t)target->mode_blocked;
     } else {
         emu_mode_activate(target);
-        target->reset_count += description->mode_needs_reset;
+        if (description->mode_needs_reset) {
+            target->reset_required = 0;
+            target->reset_count++;
+        }
     }
     return NVML_SUCCESS;
 }
