@@ -31,8 +31,10 @@ struct mig_position {
     uint32_t line, column;
 };
 
-/* Reads and parses. `path` "-" = standard input. MIG_E_CONFIG: message starts with
- * "PATH:LINE:COLUMN: ". */
+/*
+ * Reads and parses. `path` "-" = standard input. MIG_E_CONFIG: message starts with
+ * "PATH:LINE:COLUMN: ", unless the file could not be read at all.
+ */
 MIG_PUBLIC int mig_config_load(const char *path, struct mig_config **ret, struct mig_error *error);
 
 /* The same from memory; `name` stands for the path in messages. */
@@ -54,8 +56,9 @@ MIG_PUBLIC int mig_config_select(const struct mig_config *config, const char *na
 /*
  * What the config wants of each GPU of `node`. Later entries override earlier ones on the same GPU;
  * `all` means the MIG-capable GPUs. With mode_only, instances are not looked at. MIG_E_NO_FIT when
- * a profile exists on none of the GPUs it is asked of, MIG_E_CONFIG when an entry names a GPU that
- * is not there or nothing matches.
+ * a GPU lacks a profile that is asked of it or cannot do MIG, MIG_E_CONFIG when an entry names a
+ * GPU that is not there, a filter is no PCI id, or nothing matches, MIG_E_FAILED when a GPU that is
+ * meant could not be read.
  */
 MIG_PUBLIC int mig_config_goal(const struct mig_config *config, size_t index,
                                const struct mig_node *node, bool mode_only, struct mig_goal *ret,
@@ -126,6 +129,9 @@ MIG_PUBLIC int mig_hooks_load(const char *path, struct mig_hooks **ret, struct m
 MIG_PUBLIC int mig_hooks_parse(const char *name, const char *text, size_t size,
                                struct mig_hooks **ret, struct mig_error *error);
 MIG_PUBLIC void mig_hooks_free(struct mig_hooks *hooks); /* NULL is allowed */
+
+#define MIG_HOOK_SECONDS_MAX 1800u /* that one command may take; then it is ended and has failed \
+                                    */
 
 /*
  * Runs the commands of one hook in order; the first that fails ends it. Their environment is the

@@ -71,17 +71,17 @@ int mig_checkpoint_write(const struct mig_node *node, char **ret, struct mig_err
     for (uint32_t i = 0; i < node->gpu_count; i++) {
         const struct mig_gpu *gpu = &node->gpus[i];
 
-        if (gpu->problem[0]) {
+        if (gpu->problem[0] || (gpu->mig_capable && gpu->mig_mode && !gpu->layout.model)) {
             return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0,
                                  "could not write a checkpoint: GPU %u: %s", gpu->index,
-                                 gpu->problem);
+                                 gpu->problem[0] ? gpu->problem : "its MIG profiles are not known");
         }
         if (!gpu->mig_capable) {
             continue;
         }
         mig_buffer_printf(&buffer, "%s{\"UUID\":\"%s\",\"MigMode\":%d,\"GpuInstances\":", separator,
                           gpu->uuid, gpu->mig_mode ? 1 : 0);
-        if (gpu->mig_mode && gpu->layout.model && gpu->layout.gi_count > 0) {
+        if (gpu->mig_mode && gpu->layout.gi_count > 0) {
             write_gis(&buffer, &gpu->layout);
         } else {
             mig_buffer_puts(&buffer, "null");

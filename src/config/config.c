@@ -315,7 +315,8 @@ static int parse_profile(struct parser *parser, const struct mig_pair *pair,
     struct mig_error error;
 
     if (mig_profile_parse(pair->key, &name, &error) < 0) {
-        return refuse(parser, pair->position, "%s", error.message);
+        refuse(parser, pair->position, "%s", error.message);
+        return mig_error_hint(parser->error, MIG_E_CONFIG, "%s", error.hint);
     }
     ret->position = pair->position;
     ret->name = keep_text(parser, pair->key);

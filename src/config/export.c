@@ -144,17 +144,38 @@ static size_t group_gpus(const struct mig_node *node, struct group *groups)
     return count;
 }
 
+/* What could not be read must not look like a GPU without instances. */
+static int check_known(const struct mig_node *node, struct mig_error *error)
+{
+    for (uint32_t i = 0; i < node->gpu_count; i++) {
+        const struct mig_gpu *gpu = &node->gpus[i];
+        bool unknown = gpu->mig_capable && gpu->mig_mode && !gpu->layout.model;
+
+        if (gpu->problem[0] || unknown) {
+            return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0,
+                                 "could not export the node: GPU %u: %s", gpu->index,
+                                 gpu->problem[0] ? gpu->problem : "its MIG profiles are not known");
+        }
+    }
+    return 0;
+}
+
 int mig_config_export(const struct mig_node *node, const char *label, enum mig_format format,
                       char **ret, struct mig_error *error)
 {
     MIG_AUTO_FREE struct group *groups = NULL;
     struct mig_out_entry entries[MIG_GPU_MAX] = {0};
     struct mig_out_config config = {.name = label, .entries = entries};
+    int rc;
 
     if (node->gpu_count > MIG_GPU_MAX) {
         return mig_error_set(error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
                              "a node of %u GPUs is larger than the limit of %d", node->gpu_count,
                              MIG_GPU_MAX);
+    }
+    rc = check_known(node, error);
+    if (rc < 0) {
+        return rc;
     }
     groups = calloc(node->gpu_count + 1, sizeof(*groups));
     if (!groups) {

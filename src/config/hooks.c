@@ -7,9 +7,11 @@
  * refused is what could never run.
  *
  * A command gets exactly the environment that is written down, /dev/null as its input and, unless
- * its output is wanted, as its output. It may take HOOK_SECONDS_MAX: a hook that stops services
- * takes minutes, one that hangs must not hang the node for good.
+ * its output is wanted, as its output. It stays in the caller's process group, so that Ctrl-C ends
+ * both. It may take MIG_HOOK_SECONDS_MAX: a hook that stops services takes minutes, one that hangs
+ * must not hang the node for good.
  */
+#include "config/hooks.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "config/arena.h"
@@ -25,7 +27,6 @@
 #define HOOKS_MEMORY_MAX (8u << 20)
 #define COMMANDS_MAX 64u /* of one hook */
 #define WORDS_MAX 256u   /* arguments, environment variables of one command */
-#define HOOK_SECONDS_MAX 1800u
 #define TERM_GRACE_MS 5000u
 #define POLL_MS_MAX 50u
 
@@ -377,7 +378,6 @@ static int add_actions(posix_spawn_file_actions_t *actions, const struct command
     return rc;
 }
 
-/* Own process group, so that a command that takes too long can be ended with its children. */
 static int set_attributes(posix_spawnattr_t *attributes)
 {
     sigset_t none, all;
@@ -457,42 +457,53 @@ static int report_end(enum mig_hook hook, const struct command *command, int sta
     return MIG_E_FAILED;
 }
 
-static int run_command(enum mig_hook hook, const struct command *command, char *const *environment,
-                       bool verbose, struct mig_error *error)
+static int run_command(enum mig_hook hook, const struct command *command,
+                       const struct mig_hook_options *options, struct mig_error *error)
 {
     pid_t pid = -1;
     int status = 0;
-    int rc = start(command, environment, verbose, &pid);
+    int rc = start(command, options->environment, options->verbose, &pid);
 
     if (rc != 0) {
         return mig_error_set_errno(error, MIG_E_FAILED, rc, "hook %s: could not run '%.256s'",
                                    hook_names[hook], command->path);
     }
-    if (wait_until(pid, mig_now_ms() + HOOK_SECONDS_MAX * 1000u, &status)) {
+    if (wait_until(pid, mig_now_ms() + options->limit_ms, &status)) {
         return report_end(hook, command, status, error);
     }
-    kill(-pid, SIGTERM);
-    if (!wait_until(pid, mig_now_ms() + TERM_GRACE_MS, &status)) {
-        kill(-pid, SIGKILL);
+    kill(pid, SIGTERM);
+    if (!wait_until(pid, mig_now_ms() + options->grace_ms, &status)) {
+        kill(pid, SIGKILL);
         waitpid(pid, &status, 0);
     }
     return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_EXIT, status,
                          "hook %s: '%.256s' took longer than %u seconds and was ended",
-                         hook_names[hook], command->path, HOOK_SECONDS_MAX);
+                         hook_names[hook], command->path, options->limit_ms / 1000);
 }
 
-int mig_hooks_run(const struct mig_hooks *hooks, enum mig_hook hook, char *const *environment,
-                  bool verbose, struct mig_error *error)
+int mig_hooks_run_limited(const struct mig_hooks *hooks, enum mig_hook hook,
+                          const struct mig_hook_options *options, struct mig_error *error)
 {
     if (!hooks || hook >= MIG_HOOK_COUNT) {
         return 0;
     }
     for (uint32_t i = 0; i < hooks->counts[hook]; i++) {
-        int rc = run_command(hook, &hooks->commands[hook][i], environment, verbose, error);
+        int rc = run_command(hook, &hooks->commands[hook][i], options, error);
 
         if (rc < 0) {
             return rc;
         }
     }
     return 0;
+}
+
+int mig_hooks_run(const struct mig_hooks *hooks, enum mig_hook hook, char *const *environment,
+                  bool verbose, struct mig_error *error)
+{
+    const struct mig_hook_options options = {.environment = environment,
+                                             .verbose = verbose,
+                                             .limit_ms = MIG_HOOK_SECONDS_MAX * 1000u,
+                                             .grace_ms = TERM_GRACE_MS};
+
+    return mig_hooks_run_limited(hooks, hook, &options, error);
 }

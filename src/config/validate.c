@@ -16,9 +16,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define COMPARE_MAX 20000000u /* comparisons of filters and device numbers, over the file */
-#define PROOF_MAX 20000u      /* plans, over the file */
-#define SHOWN 64              /* bytes of a name in a finding */
+/* Work over the file; what is beyond is not checked, and that is an error too. */
+#define COMPARE_MAX 20000000u /* comparisons of filters and device numbers */
+#define RESOLVE_MAX 500000u   /* profile names looked up on a model */
+#define PROOF_MAX 20000u      /* plans */
+
+#define SHOWN 64 /* bytes of a name in a finding */
 
 struct checker {
     const struct mig_config *config;
@@ -28,7 +31,7 @@ struct checker {
     const struct mig_config_named *named; /* the config at hand */
     uint32_t finding_count, error_count;
     struct mig_finding first_error;
-    uint64_t compare_count, proof_count;
+    uint64_t compare_count, resolve_count, proof_count;
 };
 
 static void deliver(struct checker *checker, const struct mig_finding *finding)
@@ -197,9 +200,10 @@ static bool fits(struct checker *checker, const struct mig_model *model,
     const struct mig_policy policy = {0};
     struct mig_plan plan;
 
-    if (!mig_model_is_placeable(model) || ++checker->proof_count > PROOF_MAX) {
+    if (!mig_model_is_placeable(model)) {
         return within_maxima(model, target, error);
     }
+    checker->proof_count++;
     return mig_plan_make(&empty, target, &policy, &plan, NULL, error) == 0;
 }
 
@@ -211,6 +215,7 @@ static void prove(struct checker *checker, const struct mig_config_entry *entry,
     struct mig_target target;
 
     *ret = (struct proof){.verdict = VERDICT_NO_PROFILE};
+    checker->resolve_count += 1 + entry->profile_count;
     if (mig_config_entry_devices(entry, model, devices, &device_count, &ret->position,
                                  &ret->error) < 0) {
         return;
@@ -248,7 +253,8 @@ static const struct mig_model *next_model(const struct mig_config_entry *entry, 
     return NULL;
 }
 
-static bool anyone_has(const struct mig_config_entry *entry, const char *profile)
+static bool anyone_has(struct checker *checker, const struct mig_config_entry *entry,
+                       const char *profile)
 {
     const struct mig_model *model;
     size_t index = 0;
@@ -256,6 +262,7 @@ static bool anyone_has(const struct mig_config_entry *entry, const char *profile
     while ((model = next_model(entry, &index))) {
         struct mig_device_kind kind;
 
+        checker->resolve_count++;
         if (mig_profile_resolve(model, profile, &kind, NULL) == 0) {
             return true;
         }
@@ -273,7 +280,7 @@ static void report_no_profile(struct checker *checker, const struct mig_config_e
     for (uint32_t i = 0; i < entry->profile_count; i++) {
         const struct mig_config_profile *profile = &entry->profiles[i];
 
-        if (profile->count > 0 && !anyone_has(entry, profile->name)) {
+        if (profile->count > 0 && !anyone_has(checker, entry, profile->name)) {
             find(checker, MIG_FINDING_ERROR, profile->position, "%s has profile '%.*s'", who, SHOWN,
                  profile->name);
             named = true;
@@ -524,7 +531,8 @@ static void check_entry(struct checker *checker, uint32_t index)
     check_filters(checker, entry);
     check_counts(checker, entry);
     check_overlap(checker, index);
-    if (!entry->enabled) {
+    if (!entry->enabled || checker->resolve_count > RESOLVE_MAX ||
+        checker->proof_count > PROOF_MAX) {
         return;
     }
     if (checker->node) {
@@ -581,9 +589,10 @@ int mig_config_validate(const struct mig_config *config, size_t only, const stru
         }
     }
     checker.named = NULL;
-    if (checker.compare_count > COMPARE_MAX || checker.proof_count > PROOF_MAX) {
-        find(&checker, MIG_WARNING, (struct mig_position){0, 0},
-             "the file is too large to check everything; some entries were not compared");
+    if (checker.compare_count > COMPARE_MAX || checker.resolve_count > RESOLVE_MAX ||
+        checker.proof_count > PROOF_MAX) {
+        find(&checker, MIG_FINDING_ERROR, (struct mig_position){1, 1},
+             "the file is too large to check all of it");
     }
     return conclude(&checker, error);
 }

@@ -433,12 +433,55 @@ static void write_json(const struct mig_out_config *configs, size_t count,
     mig_buffer_puts(buffer, "\n  }\n}");
 }
 
+/* --- both --- */
+
+/* Bytes of the UTF-8 character at `text`; 0 when there is none. */
+static size_t character_length(const unsigned char *text)
+{
+    size_t length = text[0] < 0x80 ? 1 : text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
+
+    if ((text[0] >= 0x80 && text[0] < 0xc2) || text[0] > 0xf4) {
+        return 0;
+    }
+    for (size_t i = 1; i < length; i++) {
+        if ((text[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xed && text[1] > 0x9f) ||
+        (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] > 0x8f)) {
+        return 0; /* a longer form than needed, half of a pair, or past the last character */
+    }
+    return length;
+}
+
+static bool is_utf8(const char *text)
+{
+    const unsigned char *at = (const unsigned char *)text;
+
+    while (*at) {
+        size_t length = character_length(at);
+
+        if (length == 0) {
+            return false;
+        }
+        at += length;
+    }
+    return true;
+}
+
 int mig_config_write(struct mig_out_config *configs, size_t count, enum mig_format format,
                      char **ret, struct mig_error *error)
 {
     MIG_AUTO_BUFFER struct mig_buffer buffer;
 
     mig_buffer_init(&buffer, OUTPUT_MAX);
+    for (size_t i = 0; i < count; i++) {
+        if (!is_utf8(configs[i].name)) {
+            return mig_error_set(error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
+                                 "the name of a config has to be UTF-8 text");
+        }
+    }
     sort_keys(configs, count, format);
     if (format == MIG_FORMAT_JSON) {
         write_json(configs, count, &buffer);

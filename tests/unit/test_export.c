@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -186,6 +187,27 @@ static void test_long_lists_are_broken(void **state)
               "\"0x200410DE\",\n      \"0x200510DE\", \"0x200610DE\", \"0x200710DE\"]\n"));
 }
 
+static void test_what_cannot_be_exported(void **state)
+{
+    struct config_node node = {0};
+    struct mig_error error;
+    char *text = NULL;
+
+    (void)state;
+    config_add_gpu(&node, "A30", "");
+    assert_int_equal(mig_config_export(&node.node, "\xc3", MIG_FORMAT_JSON, &text, &error),
+                     MIG_E_USAGE);
+    assert_int_equal(mig_config_export(&node.node, "a\xed\xa0\x80", MIG_FORMAT_YAML, &text, &error),
+                     MIG_E_USAGE);
+    node.gpus[0].layout.model = NULL;
+    assert_int_equal(mig_config_export(&node.node, "x", MIG_FORMAT_YAML, &text, &error),
+                     MIG_E_FAILED);
+    snprintf(node.gpus[0].problem, sizeof(node.gpus[0].problem), "GPU is lost");
+    assert_int_equal(mig_config_export(&node.node, "x", MIG_FORMAT_YAML, &text, &error),
+                     MIG_E_FAILED);
+    assert_string_equal(error.message, "could not export the node: GPU 0: GPU is lost");
+}
+
 /* Whatever is exported is what the node has: read back it asks for no change. */
 static void test_an_export_is_met_by_its_node(void **state)
 {
@@ -219,6 +241,7 @@ int main(void)
         cmocka_unit_test(test_json_escapes),
         cmocka_unit_test(test_order_of_keys),
         cmocka_unit_test(test_long_lists_are_broken),
+        cmocka_unit_test(test_what_cannot_be_exported),
         cmocka_unit_test(test_an_export_is_met_by_its_node),
     };
 

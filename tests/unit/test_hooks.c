@@ -3,8 +3,10 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "config/hooks.h"
 #include <mig/config.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -180,6 +182,27 @@ static void test_the_first_failure_ends_it(void **state)
         MIG_E_FAILED);
 }
 
+static void test_a_command_that_takes_too_long(void **state)
+{
+    static const char *const commands[] = {
+        "hooks: {apply-start: [{command: /bin/sleep, args: [60]}]}\n",
+        "hooks: {apply-start: [{command: /bin/sh, args: [-c, 'trap : TERM; while :; do sleep 1; "
+        "done']}]}\n",
+    };
+    const struct mig_hook_options options = {.limit_ms = 50, .grace_ms = 50};
+
+    (void)state;
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(commands); i++) {
+        struct mig_hooks *hooks = parse(commands[i]);
+
+        assert_int_equal(mig_hooks_run_limited(hooks, MIG_HOOK_APPLY_START, &options, &error),
+                         MIG_E_FAILED);
+        assert_non_null(strstr(error.message, "took longer than"));
+        assert_int_equal(WTERMSIG(error.code), i == 0 ? SIGTERM : SIGKILL);
+        mig_hooks_free(hooks);
+    }
+}
+
 static void test_other_hooks_do_not_run(void **state)
 {
     (void)state;
@@ -227,6 +250,7 @@ int main(void)
         cmocka_unit_test(test_environment_is_replaced),
         cmocka_unit_test(test_arguments_and_directory),
         cmocka_unit_test(test_the_first_failure_ends_it),
+        cmocka_unit_test(test_a_command_that_takes_too_long),
         cmocka_unit_test(test_other_hooks_do_not_run),
         cmocka_unit_test(test_load),
     };

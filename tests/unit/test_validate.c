@@ -258,6 +258,31 @@ static void test_findings_are_limited(void **state)
     mig_config_free(config);
 }
 
+/* As much work as a file can ask for: many entries with many profiles that nobody has. */
+static void test_work_is_limited(void **state)
+{
+    size_t size = 3u << 20, used;
+    MIG_AUTO_FREE char *text = malloc(size);
+    struct mig_config *config;
+    unsigned count = 0;
+
+    (void)state;
+    assert_non_null(text);
+    used = (size_t)snprintf(text, size,
+                            HEAD "  - &e {devices: all, mig-enabled: true, mig-devices: &d {");
+    for (int i = 0; i < 60; i++) {
+        used += (size_t)snprintf(text + used, size - used, "9g.%dgb: 1, ", i);
+    }
+    used += (size_t)snprintf(text + used, size - used, "1g.5gb: 1}}\n");
+    for (int i = 0; i < 3000; i++) {
+        used += (size_t)snprintf(text + used, size - used, "  - *e\n");
+    }
+    config = config_parse(text);
+    assert_int_equal(mig_config_validate(config, 0, NULL, count_findings, &count, &error),
+                     MIG_E_CONFIG);
+    mig_config_free(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +296,7 @@ int main(void)
         cmocka_unit_test(test_against_a_node),
         cmocka_unit_test(test_one_finding_for_equal_gpus),
         cmocka_unit_test(test_findings_are_limited),
+        cmocka_unit_test(test_work_is_limited),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
