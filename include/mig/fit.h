@@ -49,6 +49,9 @@ struct mig_fit_result {
 };
 
 /*
+ * Each kind may be asked for once (MIG_E_USAGE otherwise). A want that is a part of a GPU instance
+ * (1c.3g.20gb) also goes into room inside one that is in use.
+ *
  * MIG_OK: ret says how. MIG_E_NO_FIT or MIG_E_BUSY: ret->unplaced says what stays out and the GPU
  * plans show the best partial answer. In each of these cases ret has to be released.
  */

@@ -5,12 +5,13 @@
  *
  * Pure: no I/O, no clock, no allocation, no globals. Exact: the search covers every placement. The
  * order of preference among all ways to reach the target is
- *   1. never touch an instance that is in use (unless the policy names it),
+ *   1. never touch an instance that is in use (unless the policy names it, and then as few of those
+ *      as possible),
  *   2. destroy as few GPU instances as possible, then as few compute instances of the kept ones,
  *   3. create as few as possible (GPU, then compute instances),
  *   4. leave the most future placements (pairs of profile and start that are still free, over all
  * profiles),
- *   5. the lowest starts.
+ *   5. the lowest starts, of the larger instances first.
  */
 #ifndef MIG_PLAN_H
 #define MIG_PLAN_H
@@ -134,10 +135,14 @@ enum mig_refusal {
 
 /*
  * Why there is no plan, so that a person can act and a program can check it.
+ *
  * `unplaced` and `nearest` belong together: nearest holds every instance that must stay and, of the
- * target, as many GPU instances as can be; unplaced are the others. With MIG_REFUSAL_BLOCKED,
- * `blockers` is a smallest set of in-use instances without which the target can be reached (0 <
- * blocker_count).
+ * target, as many GPU instances as can be; unplaced are the others. An instance that must stay
+ * counts as one of the target's where it can be one; of equally many the preferences above decide.
+ *
+ * With MIG_REFUSAL_BLOCKED, `blockers` is a smallest set of in-use instances without which the
+ * target can be reached (0 < blocker_count); of equally small sets the one with the lowest starts.
+ * Those that the target has no place for come first, each kind by ascending start.
  */
 struct mig_certificate {
     enum mig_refusal kind;
@@ -154,6 +159,11 @@ struct mig_certificate {
  * Plans. Returns 0 and fills ret; or MIG_E_NO_FIT / MIG_E_BUSY with the certificate and an error
  * text that says it in words. `ret_certificate` may be NULL. Takes well under a millisecond for any
  * state of any known GPU.
+ *
+ * A GPU whose placements are not known can still be planned for as long as nothing has to be
+ * created. MIG_E_USAGE when the target is not one of this model; MIG_E_FAILED (certificate kind
+ * NONE) when the layout is not legal on it, or when its table allows so many arrangements that an
+ * exact answer cannot be had in bounded time; no known GPU's does.
  */
 MIG_PUBLIC int mig_plan_make(const struct mig_layout *layout, const struct mig_target *target,
                              const struct mig_policy *policy, struct mig_plan *ret,

@@ -65,7 +65,7 @@ unsigned mig_ci_in_use_mask(const struct mig_gi *gi, bool used)
 {
     unsigned mask = 0;
 
-    for (unsigned i = 0; used && i < gi->ci_count; i++) {
+    for (unsigned i = 0; used && i < gi->ci_count && i < MIG_CI_MAX; i++) {
         mask |= (unsigned)gi->cis[i].in_use << i;
     }
     return used && mask == 0 ? (1u << gi->ci_count) - 1 : mask;
@@ -139,8 +139,7 @@ struct mig_ci_change mig_ci_change_make(const struct mig_profile *profile, const
     unsigned all = (1u << ci_count) - 1;
     unsigned best_cost = ~0u;
 
-    /* downwards, so that of equally good subsets the one with the most bits in front is met first
-     */
+    /* downwards: all that is there is tried first, and nearly always does */
     for (unsigned kept = all + 1; kept-- > 0 && best_cost > 0;) {
         struct mig_ci_change change = {.possible = true, .kept = (uint8_t)kept};
         struct mig_ci_set have = {0}, rest;

@@ -72,9 +72,8 @@ static int check_request(const struct mig_fit_gpu *gpus, size_t gpu_count, size_
     for (size_t i = 0; i < gpu_count; i++) {
         const struct mig_layout *layout = &gpus[i].layout;
 
-        if (gpus[i].usable && layout->model && mig_model_is_placeable(layout->model) &&
-            mig_layout_check(layout, error) != MIG_OK) {
-            mig_error_prefix(error, "could not place slices beside what is on GPU %zu", i);
+        if (gpus[i].usable && layout->model && mig_plan_check_layout(layout, error) != MIG_OK) {
+            mig_error_prefix(error, "GPU %zu", i);
             return MIG_E_FAILED;
         }
     }

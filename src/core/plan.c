@@ -68,8 +68,7 @@ static int check_unplaced_layout(const struct mig_layout *layout, struct mig_err
     return MIG_OK;
 }
 
-static int check_request(const struct mig_layout *layout, const struct mig_target *target,
-                         struct mig_error *error)
+int mig_plan_check_layout(const struct mig_layout *layout, struct mig_error *error)
 {
     int result;
 
@@ -83,7 +82,7 @@ static int check_request(const struct mig_layout *layout, const struct mig_targe
         mig_error_prefix(error, "could not plan from the present state of the GPU");
         return MIG_E_FAILED;
     }
-    return check_target(layout->model, target, error);
+    return MIG_OK;
 }
 
 /* ---- the result ------------------------------------------------------------------------------ */
@@ -350,7 +349,10 @@ int mig_plan_make(const struct mig_layout *layout, const struct mig_target *targ
     if (ret_certificate) {
         *ret_certificate = (struct mig_certificate){.kind = MIG_REFUSAL_NONE};
     }
-    result = check_request(layout, target, error);
+    result = mig_plan_check_layout(layout, error);
+    if (result == MIG_OK) {
+        result = check_target(layout->model, target, error);
+    }
     if (result != MIG_OK) {
         return result;
     }

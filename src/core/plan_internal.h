@@ -20,6 +20,12 @@ void mig_plan_result(const struct mig_search *search, struct mig_layout *ret,
                      struct mig_plan_origin *ret_origins);
 
 /*
+ * MIG_OK when the layout can be planned from: every index is valid, and it is legal as far as the
+ * model tells. Otherwise MIG_E_FAILED.
+ */
+int mig_plan_check_layout(const struct mig_layout *layout, struct mig_error *error);
+
+/*
  * Splits the instances in use: those that must stay undisturbed (in use or protected), and those
  * that may go. `policy` may be NULL.
  */

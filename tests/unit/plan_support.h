@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * For tests of the planner: layouts and targets in a short notation, and a replay of plans on a
- * model of a driver that knows nothing of the planner.
+ * For tests of the planner: layouts and targets in a short notation.
  *
  *   "3g.20gb@4* 1g.5gb@0 2g.10gb@2{1c.2g.10gb@0*} 1g.5gb@6{}"
  *
@@ -11,6 +10,7 @@
 #ifndef MIG_TEST_PLAN_SUPPORT_H
 #define MIG_TEST_PLAN_SUPPORT_H
 
+#include "plan_replay.h"
 #include <mig/plan.h>
 
 /* Each fails the test on a notation that it cannot read. */
@@ -24,14 +24,5 @@ const char *plan_layout_text(const struct mig_layout *layout, char *buffer, size
 /* The steps in short: "-3g.20gb@4 +1g.5gb@4", CI steps as "-1c.3g.20gb@0/4". */
 const char *plan_steps_text(const struct mig_model *model, const struct mig_plan *plan,
                             char *buffer, size_t size);
-
-/*
- * Carries the plan out on a copy of `layout`, step by step, as a driver would: an occupied unit, a
- * start that is none, a GI destroyed with CIs in it, an unknown instance, or one in use touched
- * that may_go does not name, fails. Afterwards the copy has to equal plan->result. Returns NULL, or
- * what is wrong.
- */
-const char *plan_replay(const struct mig_layout *layout, const struct mig_policy *policy,
-                        const struct mig_plan *plan);
 
 #endif

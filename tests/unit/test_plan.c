@@ -345,6 +345,57 @@ static void test_bad_input_is_refused(void **state)
     assert_int_equal(mig_plan_make(&layout, &target, NULL, &plan, NULL, &error), MIG_E_FAILED);
 }
 
+/* A table that allows more arrangements than can be looked at is refused in bounded time. */
+static void test_a_boundless_table(void **state)
+{
+    static const uint8_t starts[MIG_UNIT_MAX] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
+                                                 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+                                                 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+    static const struct mig_ci_profile cis[] = {{.name = "1g",
+                                                 .slice_count = 1,
+                                                 .max_instances = 1,
+                                                 .is_default = true,
+                                                 .size = 1,
+                                                 .start_count = 1,
+                                                 .starts = starts}};
+    static const struct mig_profile profiles[] = {{.name = "1g",
+                                                   .slice_count = 1,
+                                                   .max_instances = 32,
+                                                   .size = 1,
+                                                   .start_count = 32,
+                                                   .starts = starts,
+                                                   .ci_profile_count = 1,
+                                                   .ci_profiles = cis},
+                                                  {.name = "3g",
+                                                   .slice_count = 3,
+                                                   .max_instances = 10,
+                                                   .size = 3,
+                                                   .start_count = 30,
+                                                   .starts = starts,
+                                                   .ci_profile_count = 1,
+                                                   .ci_profiles = cis}};
+    static const struct mig_model model = {.name = "boundless",
+                                           .unit_count = 32,
+                                           .compute_slice_count = 32,
+                                           .profile_count = 2,
+                                           .profiles = profiles};
+    struct mig_layout layout = {.model = &model};
+    struct mig_target target = plan_target(&model, "3g 3g 3g 3g 1g 1g 1g 1g 1g 1g 1g 1g");
+    struct mig_plan plan;
+    struct mig_certificate certificate;
+    struct mig_error error;
+
+    (void)state;
+    assert_true(mig_model_is_placeable(&model));
+    assert_int_equal(mig_plan_make(&layout, &target, NULL, &plan, &certificate, &error),
+                     MIG_E_FAILED);
+    assert_int_equal(certificate.kind, MIG_REFUSAL_NONE);
+    assert_non_null(strstr(error.message, "more arrangements than can be searched"));
+    /* small requests of such a GPU are answered */
+    target = plan_target(&model, "3g 1g 1g");
+    assert_int_equal(mig_plan_make(&layout, &target, NULL, &plan, &certificate, &error), MIG_OK);
+}
+
 static void test_estimate(void **state)
 {
     struct outcome outcome;
@@ -374,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_media_rules),
         cmocka_unit_test(test_no_table),
         cmocka_unit_test(test_bad_input_is_refused),
+        cmocka_unit_test(test_a_boundless_table),
         cmocka_unit_test(test_estimate),
     };
 
