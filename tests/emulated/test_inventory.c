@@ -274,8 +274,10 @@ static void test_unknown_gpus_work(void **state)
     assert_true(mig_model_is_placeable(model));
     assert_int_equal(model->profiles[mig_model_find_profile(model, "3g.20gb")].ci_profile_count, 1);
     mig_node_free(node);
+    mig_session_close(session);
     node_apply(&emulated, "0 3g.20gb=2;1 1g.5gb=7", NULL, &outcome);
     assert_int_equal(outcome.result, 0);
+    session = open_session();
     node = read_node(session);
     model = node->gpus[0].layout.model;
     assert_int_equal(model->profiles[mig_model_find_profile(model, "3g.20gb")].ci_profile_count, 3);
