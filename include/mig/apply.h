@@ -38,11 +38,12 @@ struct mig_apply_progress {
     const char *text;          /* one line, "create 3g.20gb at 4" */
 };
 
+/* What it points to has to live until mig_apply_close. */
 struct mig_apply_options {
     const char *state_dir; /* NULL = MIG_STATE_DIR_DEFAULT */
     const char *const *
         reset_command; /* argv, "{bus_id}" is replaced; NULL = nvidia-smi --gpu-reset -i {bus_id} */
-    bool skip_reset;   /* a pending mode stays pending */
+    bool skip_reset; /* a pending mode stays pending, and instances that wait for it are not made */
     unsigned
         lock_timeout_ms; /* how long to wait for another apply; 0 = fail at once, naming its pid */
     unsigned
@@ -75,6 +76,11 @@ struct mig_apply; /* holds the lock */
  * Takes the lock (waits as told), and finishes or undoes what an interrupted run left. MIG_E_BUSY
  * names the pid that holds the lock. `report` is filled as far as it went and may not be NULL. Read
  * the inventory after this call.
+ *
+ * An interrupted run whose new state holds in full is finished; otherwise the old state is put
+ * back, and only if that cannot be done the run is finished instead. Instances that belong to
+ * neither state are left alone. MIG_E_BROKEN when neither can be reached: the journal stays for the
+ * next try, the third of which is the last. One that is damaged or of another boot is set aside.
  */
 MIG_PUBLIC int mig_apply_open(struct mig_session *session, const struct mig_apply_options *options,
                               struct mig_apply **ret, struct mig_apply_report *report,
@@ -83,7 +89,9 @@ MIG_PUBLIC int mig_apply_open(struct mig_session *session, const struct mig_appl
 /*
  * Carries `plan` out. `node` is the snapshot it was made from; if the node has changed since,
  * nothing is done (MIG_E_FAILED, "changed meanwhile"). MIG_OK; MIG_E_FAILED or MIG_E_BUSY: failed,
- * restored; MIG_E_BROKEN: could not restore, the text says what holds now.
+ * restored; MIG_E_BROKEN: could not restore, the text says what holds now. A plan with nothing to
+ * do touches neither the GPUs nor the disk. With skip_reset, MIG_E_FAILED and report->mode_pending
+ * when instances could not be made because a mode stays pending; everything else then holds.
  */
 MIG_PUBLIC int mig_apply_run(struct mig_apply *apply, const struct mig_node *node,
                              const struct mig_node_plan *plan, struct mig_apply_report *report,

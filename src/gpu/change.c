@@ -302,10 +302,9 @@ static int reset_gpu(struct mig_apply *apply, const struct mig_gpu *gpu,
 
     mig_tell(apply, MIG_STAGE_RESET, gpu->index, "reset %s", gpu->bus_id);
     rc = mig_session_suspend(apply->session, error);
-    if (rc < 0) {
-        return rc;
+    if (rc == 0) {
+        rc = mig_reset_run(apply->options.reset_command, gpu->bus_id, MIG_RESET_TIMEOUT_MS, error);
     }
-    rc = mig_reset_run(apply->options.reset_command, gpu->bus_id, MIG_RESET_TIMEOUT_MS, error);
     if (mig_session_resume(apply->session, &resume_error) < 0) {
         if (error) {
             *error = resume_error;

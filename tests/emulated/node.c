@@ -71,6 +71,7 @@ static void make(struct node *node, bool mig, char **gpus, unsigned gpu_count)
     char *arguments[ARGUMENT_MAX] = {(char *)(intptr_t)variable("MIGEMU"), create, node->path,
                                      mig_option, mig ? on : off};
     unsigned count = 5;
+    char library[4096];
 
     *node = (struct node){0};
     /* in memory if that can be: a sweep syncs thousands of journals */
@@ -89,6 +90,10 @@ static void make(struct node *node, bool mig, char **gpus, unsigned gpu_count)
         die("could not open %s", node->path);
     }
     setenv("MIGEMU_NODE", node->path, 1);
+    /* for the reset command */
+    mig_text_copy(library, sizeof(library), node_library());
+    *strrchr(library, '/') = '\0';
+    setenv("LD_LIBRARY_PATH", library, 1);
 }
 
 void node_make(struct node *node, const char *gpus, bool mig)
@@ -299,7 +304,7 @@ void node_use(struct node *node, unsigned gpu, unsigned start, unsigned pid)
     node_change(node, use, &wanted);
 }
 
-void node_fault(struct node *node, const char *rule)
+unsigned node_fault(struct node *node, const char *rule)
 {
     struct emu_transaction transaction;
     struct emu_fault fault;
@@ -314,6 +319,12 @@ void node_fault(struct node *node, const char *rule)
         die("could not add a fault");
     }
     emu_commit(&transaction);
+    return slot;
+}
+
+uint64_t node_fault_hits(const struct node *node, unsigned slot)
+{
+    return emu_fault_hits(node->machine, slot);
 }
 
 static void clear_faults(const struct emu_node_info *info, struct emu_state *state, void *data)

@@ -40,8 +40,9 @@ void node_add(struct node *node, unsigned gpu, const char *profile, unsigned sta
 /* A process "holder" (a number that need not exist) on the instance at `start`. */
 void node_use(struct node *node, unsigned gpu, unsigned start, unsigned pid);
 
-/* Adds a fault rule; takes all away. */
-void node_fault(struct node *node, const char *rule);
+/* Adds a fault rule and returns its slot; how often it acted; takes all rules away. */
+unsigned node_fault(struct node *node, const char *rule);
+uint64_t node_fault_hits(const struct node *node, unsigned slot);
 void node_clear_faults(struct node *node);
 
 /* Calls `change` on the state in a transaction. */
