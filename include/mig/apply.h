@@ -16,9 +16,8 @@
 extern "C" {
 #endif
 
-#define MIG_STATE_DIR_DEFAULT                                           \
-    "/var/lib/migd" /* journal and lock; MIGD_STATE_DIR in the programs \
-                     */
+/* Where the journal and the lock are; MIGD_STATE_DIR in the programs. */
+#define MIG_STATE_DIR_DEFAULT "/var/lib/migd"
 
 enum mig_apply_stage {
     MIG_STAGE_WAIT_LOCK = 0,
@@ -38,16 +37,22 @@ struct mig_apply_progress {
     const char *text;          /* one line, "create 3g.20gb at 4" */
 };
 
-/* What it points to has to live until mig_apply_close. */
+/* Zeroes are the defaults. What it points to has to live until mig_apply_close. */
 struct mig_apply_options {
     const char *state_dir; /* NULL = MIG_STATE_DIR_DEFAULT */
-    const char *const *
-        reset_command; /* argv, "{bus_id}" is replaced; NULL = nvidia-smi --gpu-reset -i {bus_id} */
-    bool skip_reset; /* a pending mode stays pending, and instances that wait for it are not made */
-    unsigned
-        lock_timeout_ms; /* how long to wait for another apply; 0 = fail at once, naming its pid */
-    unsigned
-        busy_timeout_ms; /* a destroy that the driver says is in use is tried again that long */
+
+    /* argv; "{bus_id}" in it is replaced. NULL = nvidia-smi --gpu-reset -i {bus_id} */
+    const char *const *reset_command;
+
+    /* A pending mode stays pending, and instances that wait for it are not made. */
+    bool skip_reset;
+
+    /* How long to wait for another apply; 0 = fail at once, naming its pid. */
+    unsigned lock_timeout_ms;
+
+    /* How long a destroy, or a mode change, that the driver says is in use is tried again. */
+    unsigned busy_timeout_ms;
+
     void (*progress)(const struct mig_apply_progress *progress, void *data); /* may be NULL */
     void *progress_data;
 };
