@@ -463,7 +463,8 @@ nvmlReturn_t emu_DeviceGetFieldValues(struct emu_call *call, int count, nvmlFiel
     clock_gettime(CLOCK_REALTIME, &now);
     for (int i = 0; i < count; i++) {
         int64_t value = 0;
-        bool known = field_table(call, values[i].fieldId, &value) == 0;
+        /* a scope other than the GPU itself: the module's or memory's power, a link */
+        bool known = values[i].scopeId == 0 && field_table(call, values[i].fieldId, &value) == 0;
         values[i].timestamp = (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000;
         values[i].latencyUsec = 0;
         values[i].valueType = NVML_VALUE_TYPE_UNSIGNED_INT;

@@ -102,6 +102,32 @@ static void put_field(const struct writer *w, const char *label, const char *tag
     put(w, label, tag, full);
 }
 
+/* An identity such as "0x07", which the XML shows without its "0x". */
+static void put_hex(const struct writer *w, const char *label, const char *tag, const char *value)
+{
+    put(w, label, tag, w->xml && strncmp(value, "0x", 2) == 0 ? value + 2 : value);
+}
+
+static void put_hex_field(const struct writer *w, const char *label, const char *tag,
+                          const char *field)
+{
+    char value[SMI_VALUE_SIZE] = "";
+
+    smi_read_field(w->smi, w->gpu, smi_find_field(field), value, sizeof(value));
+    put_hex(w, label, tag, value);
+}
+
+static void put_link_width(const struct writer *w, const char *label, const char *tag,
+                           const char *field)
+{
+    char value[SMI_VALUE_SIZE] = "";
+    char full[SMI_VALUE_SIZE + 1];
+
+    smi_read_field(w->smi, w->gpu, smi_find_field(field), value, sizeof(value));
+    (void)snprintf(full, sizeof(full), "%s%s", value, strcmp(value, "N/A") == 0 ? "" : "x");
+    put(w, label, tag, full);
+}
+
 static void put_number(const struct writer *w, const char *label, const char *tag,
                        unsigned long long number, const char *unit)
 {
@@ -116,21 +142,21 @@ static void put_pci(struct writer *w)
     char text[64];
 
     open_group(w, "PCI", "pci");
-    put_field(w, "Bus", "pci_bus", "pci.bus");
-    put_field(w, "Device", "pci_device", "pci.device");
-    put_field(w, "Domain", "pci_domain", "pci.domain");
-    put_field(w, "Device Id", "pci_device_id", "pci.device_id");
+    put_hex_field(w, "Bus", "pci_bus", "pci.bus");
+    put_hex_field(w, "Device", "pci_device", "pci.device");
+    put_hex_field(w, "Domain", "pci_domain", "pci.domain");
+    put_hex_field(w, "Device Id", "pci_device_id", "pci.device_id");
     put_field(w, "Bus Id", "pci_bus_id", "pci.bus_id");
     (void)snprintf(text, sizeof(text), "0x%08X", w->gpu->pci.pciSubSystemId);
-    put(w, "Sub System Id", "pci_sub_system_id", text);
+    put_hex(w, "Sub System Id", "pci_sub_system_id", text);
     open_group(w, "GPU Link Info", "pci_gpu_link_info");
     open_group(w, "PCIe Generation", "pcie_gen");
     put_field(w, "Max", "max_link_gen", "pcie.link.gen.max");
     put_field(w, "Current", "current_link_gen", "pcie.link.gen.current");
     close_group(w, "PCIe Generation", "pcie_gen");
     open_group(w, "Link Width", "link_widths");
-    put_field(w, "Max", "max_link_width", "pcie.link.width.max");
-    put_field(w, "Current", "current_link_width", "pcie.link.width.current");
+    put_link_width(w, "Max", "max_link_width", "pcie.link.width.max");
+    put_link_width(w, "Current", "current_link_width", "pcie.link.width.current");
     close_group(w, "Link Width", "link_widths");
     close_group(w, "GPU Link Info", "pci_gpu_link_info");
     close_group(w, "PCI", "pci");
@@ -179,11 +205,11 @@ static void put_mig_memory(struct writer *w, nvmlDevice_t device)
         close_group(w, "FB Memory Usage", "fb_memory_usage");
     }
     if (SMI_CALL(w->smi, DeviceGetBAR1MemoryInfo, device, &bar1) == NVML_SUCCESS) {
-        open_group(w, "BAR1 Memory Usage", "bar1_memory_usage");
+        open_group(w, "BAR1 Memory", "bar1_memory_usage");
         put_number(w, "Total", "total", bar1.bar1Total / MIB, " MiB");
         put_number(w, "Used", "used", bar1.bar1Used / MIB, " MiB");
         put_number(w, "Free", "free", bar1.bar1Free / MIB, " MiB");
-        close_group(w, "BAR1 Memory Usage", "bar1_memory_usage");
+        close_group(w, "BAR1 Memory", "bar1_memory_usage");
     }
 }
 
@@ -223,30 +249,42 @@ static void put_mig_device(struct writer *w, unsigned index, nvmlDevice_t device
     close_group(w, "MIG Device", "mig_device");
 }
 
-static void put_mig(struct writer *w)
+/* The XML names no devices as a word of its own, and does not indent the list of them. */
+static void put_mig_devices(struct writer *w)
 {
     unsigned max = 0;
+    unsigned found = 0;
     unsigned i;
 
-    open_group(w, "MIG Mode", "mig_mode");
-    put_field(w, "Current", "current_mig", "mig.mode.current");
-    put_field(w, "Pending", "pending_mig", "mig.mode.pending");
-    close_group(w, "MIG Mode", "mig_mode");
-    (void)SMI_CALL(w->smi, DeviceGetMaxMigDeviceCount, w->gpu->handle, &max);
-    if (!smi_mig_enabled(w->smi, w->gpu->handle)) {
-        put(w, NULL, "mig_devices", "None");
-        return;
-    }
     open_group(w, NULL, "mig_devices");
+    w->xml_depth--;
+    if (smi_mig_enabled(w->smi, w->gpu->handle)) {
+        (void)SMI_CALL(w->smi, DeviceGetMaxMigDeviceCount, w->gpu->handle, &max);
+    }
     for (i = 0; i < max; i++) {
         nvmlDevice_t device;
 
         if (SMI_CALL(w->smi, DeviceGetMigDeviceHandleByIndex, w->gpu->handle, i, &device) ==
             NVML_SUCCESS) {
             put_mig_device(w, i, device);
+            found++;
         }
     }
+    w->xml_depth++;
+    if (w->xml && found == 0) {
+        indent_xml(w);
+        puts("None");
+    }
     close_group(w, NULL, "mig_devices");
+}
+
+static void put_mig(struct writer *w)
+{
+    open_group(w, "MIG Mode", "mig_mode");
+    put_field(w, "Current", "current_mig", "mig.mode.current");
+    put_field(w, "Pending", "pending_mig", "mig.mode.pending");
+    close_group(w, "MIG Mode", "mig_mode");
+    put_mig_devices(w);
 }
 
 static void put_health(struct writer *w)
@@ -265,8 +303,8 @@ static void put_health(struct writer *w)
     close_group(w, "ECC Mode", "ecc_mode");
     open_group(w, "ECC Errors", "ecc_errors");
     open_group(w, "Volatile", "volatile");
-    put_field(w, "SRAM Correctable", "sram_correctable", "ecc.errors.corrected.volatile.total");
-    put_field(w, "SRAM Uncorrectable", "sram_uncorrectable",
+    put_field(w, "DRAM Correctable", "dram_correctable", "ecc.errors.corrected.volatile.total");
+    put_field(w, "DRAM Uncorrectable", "dram_uncorrectable",
               "ecc.errors.uncorrected.volatile.total");
     close_group(w, "Volatile", "volatile");
     close_group(w, "ECC Errors", "ecc_errors");
@@ -283,7 +321,12 @@ static void put_sensors(struct writer *w)
     put(w, "GPU Current Temp", "gpu_temp", value);
     close_group(w, "Temperature", "temperature");
     open_group(w, "GPU Power Readings", "gpu_power_readings");
-    put_field(w, "Power Draw", "power_draw", "power.draw");
+    if (w->smi->layout.branch >= 550) {
+        put_field(w, "Average Power Draw", "average_power_draw", "power.draw");
+        put_field(w, "Instantaneous Power Draw", "instant_power_draw", "power.draw");
+    } else {
+        put_field(w, "Power Draw", "power_draw", "power.draw");
+    }
     put_field(w, "Current Power Limit", "current_power_limit", "power.limit");
     close_group(w, "GPU Power Readings", "gpu_power_readings");
     open_group(w, "Clocks", "clocks");
