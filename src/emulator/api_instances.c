@@ -10,6 +10,7 @@
 #include "emulator/entries.h"
 #include "emulator/partition.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- profiles ------------------------------------------------------------------------------- */
@@ -137,18 +138,32 @@ nvmlReturn_t emu_DeviceGetGpuInstanceProfileInfoByIdV(struct emu_call *call, uns
                      : write_gi_profile(&call->info->profiles[index], info);
 }
 
-/* The profile a driver id stands for, on a GPU with MIG on. */
-static nvmlReturn_t find_gi_id(const struct emu_call *call, unsigned id, unsigned *ret)
+static nvmlReturn_t find_profile_id(const struct emu_call *call, unsigned id, unsigned *ret)
 {
-    if (!call->info->mig_capable || !call->state.mode) {
-        return NVML_ERROR_NOT_SUPPORTED;
-    }
     int index = emu_profile_by_id(call->info, id);
     if (index < 0) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
     *ret = (unsigned)index;
     return NVML_SUCCESS;
+}
+
+/* The profile a driver id stands for, on a GPU with MIG on. */
+static nvmlReturn_t find_gi_id(const struct emu_call *call, unsigned id, unsigned *ret)
+{
+    if (!call->info->mig_capable || !call->state.mode) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    return find_profile_id(call, id, ret);
+}
+
+/*
+ * From driver 550 on, nvidia-smi mig -lgip asks for the room of GPUs whose MIG mode is off, and
+ * ends when there is no answer; it must be one of an empty GPU.
+ */
+static bool answers_without_mode(const struct emu_call *call)
+{
+    return call->info->mig_capable && strtoul(call->node->driver_version, NULL, 10) >= 550;
 }
 
 nvmlReturn_t emu_DeviceGetGpuInstancePossiblePlacements_v2(struct emu_call *call, unsigned int id,
@@ -188,6 +203,9 @@ nvmlReturn_t emu_DeviceGetGpuInstanceRemainingCapacity(struct emu_call *call, un
         return NVML_ERROR_INVALID_ARGUMENT;
     }
     nvmlReturn_t rc = find_gi_id(call, id, &profile);
+    if (rc == NVML_ERROR_NOT_SUPPORTED && answers_without_mode(call)) {
+        rc = find_profile_id(call, id, &profile);
+    }
     if (rc == NVML_SUCCESS) {
         *count = emu_gi_room(call->info, &call->state, profile);
     }

@@ -20,8 +20,11 @@
 #define SMI_INSTANCE_MAX 64 /* instances of one profile; hardware has at most 15 */
 #define SMI_PROCESS_MAX 4096
 
-/* Exit status of nvidia-smi for an error in its arguments. */
+/* Exit status of nvidia-smi for an error in its arguments, and for one it does not know. */
 #define SMI_EXIT_USAGE 2
+#define SMI_EXIT_UNKNOWN_OPTION 255
+/* Inside the program: the end, without an error. */
+#define SMI_EXIT_NOTHING_TO_DO (-1)
 /* ... and for a reset that some GPUs refused. */
 #define SMI_EXIT_RESET_FAILED 255
 
@@ -48,6 +51,8 @@ struct smi_ids {
 /* smi_select.c */
 int smi_select_all(struct smi *smi);
 int smi_select(struct smi *smi, const char *list); /* index, UUID or bus id, comma separated */
+/* Says that there is no handle for `gpu` `which` ("GPU" "1"); returns the exit status. */
+int smi_fail_handle(const struct smi *smi, const char *gpu, const char *which, nvmlReturn_t code);
 bool smi_ids_parse(const char *list, struct smi_ids *ret);
 bool smi_ids_has(const struct smi_ids *ids, unsigned id); /* true when the list is empty */
 bool smi_parse_number(const char *text, unsigned max, unsigned *ret);
@@ -58,7 +63,7 @@ bool smi_next_piece(const char **list, char *piece, size_t size);
 
 /* smi_table.c, smi_list.c, smi_full.c, smi_query.c: each prints and returns the exit status. */
 int smi_show_table(struct smi *smi);
-int smi_show_list(struct smi *smi);
+int smi_show_list(const struct smi *smi);
 int smi_show_full(struct smi *smi);
 int smi_show_full_xml(struct smi *smi);
 int smi_query_gpus(struct smi *smi, const char *list, const char *format);

@@ -34,26 +34,47 @@ static void list_mig_devices(const struct smi *smi, nvmlDevice_t gpu)
     }
 }
 
-int smi_show_list(struct smi *smi)
+static int list_gpu(const struct smi *smi, unsigned index)
 {
-    size_t i;
+    nvmlDevice_t gpu;
+    char name[SMI_NAME_SIZE];
+    char uuid[NVML_DEVICE_UUID_V2_BUFFER_SIZE];
+    char which[16];
+    nvmlReturn_t code = SMI_CALL(smi, DeviceGetHandleByIndex_v2, index, &gpu);
 
-    for (i = 0; i < smi->gpu_count; i++) {
-        const struct smi_gpu *gpu = &smi->gpus[i];
-        char name[SMI_NAME_SIZE];
-        char uuid[NVML_DEVICE_UUID_V2_BUFFER_SIZE];
-        nvmlReturn_t code = SMI_CALL(smi, DeviceGetName, gpu->handle, name, sizeof(name));
-
-        if (code == NVML_SUCCESS) {
-            code = SMI_CALL(smi, DeviceGetUUID, gpu->handle, uuid, sizeof(uuid));
-        }
-        if (code != NVML_SUCCESS) {
-            printf("Unable to determine the device name of gpu %s: %s\n", gpu->pci.busId,
-                   smi_nvml_text(&smi->nvml, code));
-            return (int)code;
-        }
-        printf("GPU %u: %s (UUID: %s)\n", gpu->index, name, uuid);
-        list_mig_devices(smi, gpu->handle);
+    if (code != NVML_SUCCESS) {
+        (void)snprintf(which, sizeof(which), "%u", index);
+        return smi_fail_handle(smi, "gpu ", which, code);
     }
+    code = SMI_CALL(smi, DeviceGetName, gpu, name, sizeof(name));
+    if (code == NVML_SUCCESS) {
+        code = SMI_CALL(smi, DeviceGetUUID, gpu, uuid, sizeof(uuid));
+    }
+    if (code != NVML_SUCCESS) {
+        printf("Unable to determine the device name of gpu %u: %s\n", index,
+               smi_nvml_text(&smi->nvml, code));
+        return (int)code;
+    }
+    printf("GPU %u: %s (UUID: %s)\n", index, name, uuid);
+    list_mig_devices(smi, gpu);
     return 0;
+}
+
+/* A GPU that cannot be had does not keep the others from being listed. */
+int smi_show_list(const struct smi *smi)
+{
+    unsigned count = 0;
+    unsigned i;
+    nvmlReturn_t code = SMI_CALL(smi, DeviceGetCount_v2, &count);
+    int status = (int)code;
+
+    if (code != NVML_SUCCESS) {
+        puts("No devices were found");
+    }
+    for (i = 0; i < count; i++) {
+        int one = list_gpu(smi, i);
+
+        status = one != 0 ? one : status;
+    }
+    return status;
 }

@@ -45,7 +45,7 @@ static const struct option_row rows[OPTION_COUNT] = {
     {NULL, "--format", true, "csv[,noheader][,nounits]"},
     {"-mig", "--multi-instance-gpu", true, "MIG mode: 0 or 1"},
     {"-pm", "--persistence-mode", true, "persistence mode: 0 or 1"},
-    {"-r", "--gpu-reset", false, "reset the GPUs of -i"},
+    {"-r", "--gpu-reset", false, "reset the GPUs"},
 };
 
 struct smi_command {
@@ -71,11 +71,22 @@ static int print_help(void)
     return 0;
 }
 
+/* An option that is not known here, or not in this place. */
 static int bad_option(const char *text, const char *why)
 {
-    printf("Option \"%s\" %s. Please run 'nvidia-smi -h'.\n", text, why);
+    printf("ERROR: Option %s %s\n\n", text, why);
+    return SMI_EXIT_UNKNOWN_OPTION;
+}
+
+static int bad_combination(const char *why)
+{
+    printf("%s\n\n", why);
     return SMI_EXIT_USAGE;
 }
+
+#define UNKNOWN "is not recognized. Please run 'nvidia-smi -h'."
+#define NO_VALUE "is missing its value. Please run 'nvidia-smi -h' for help."
+#define NOT_HERE "is not valid for this command. Please run 'nvidia-smi -h' for help."
 
 /* "--id=0" and "-i 0": the option, and what stands behind its "=" (NULL for none). */
 static int find_option(const char *text, const char **value)
@@ -107,15 +118,15 @@ static int parse_command(int argc, char **argv, struct smi_command *command)
         int option = find_option(argv[i], &value);
 
         if (option == OPTION_COUNT) {
-            return bad_option(argv[i], "is not recognized");
+            return bad_option(argv[i], UNKNOWN);
         }
         if (rows[option].needs_value && !value) {
             if (i + 1 == argc) {
-                return bad_option(argv[i], "needs an argument");
+                return bad_option(argv[i], NO_VALUE);
             }
             value = argv[++i];
         } else if (!rows[option].needs_value && value) {
-            return bad_option(rows[option].full, "takes no argument");
+            return bad_option(argv[i], UNKNOWN);
         }
         command->given[option] = true;
         command->values[option] = value;
@@ -123,15 +134,27 @@ static int parse_command(int argc, char **argv, struct smi_command *command)
     return 0;
 }
 
+/* Length of the first two numbers of a version. */
+static size_t version_length(const char *text)
+{
+    size_t major = strcspn(text, ".");
+
+    return text[major] == '\0' ? major : major + 1 + strcspn(text + major + 1, ".");
+}
+
 static int print_version(const struct smi *smi)
 {
     char nvml_version[NVML_SYSTEM_NVML_VERSION_BUFFER_SIZE] = "N/A";
     int cuda = 0;
 
+    const char *driver = NULL;
+
     (void)SMI_CALL(smi, SystemGetNVMLVersion, nvml_version, sizeof(nvml_version));
     (void)SMI_CALL(smi, SystemGetCudaDriverVersion, &cuda);
+    /* of "12.550.163.01" only "550.163" */
+    driver = strchr(nvml_version, '.') ? strchr(nvml_version, '.') + 1 : nvml_version;
     printf("NVIDIA-SMI version  : %s\n", smi->driver_version);
-    printf("NVML version        : %s\n", nvml_version);
+    printf("NVML version        : %.*s\n", (int)version_length(driver), driver);
     printf("DRIVER version      : %s\n", smi->driver_version);
     printf("CUDA Version        : %d.%d\n", cuda / 1000, cuda % 1000 / 10);
     return 0;
@@ -143,34 +166,65 @@ static bool parse_switch(const char *text, bool *ret)
     return *ret || strcmp(text, "0") == 0 || strcmp(text, "DISABLED") == 0;
 }
 
+static bool wants_change(const struct smi_command *command)
+{
+    return command->given[OPTION_RESET] || command->given[OPTION_MIG_MODE] ||
+           command->given[OPTION_PERSISTENCE];
+}
+
 static int run_change(struct smi *smi, const struct smi_command *command)
 {
+    bool is_mode = command->given[OPTION_MIG_MODE];
+    const char *value = command->values[is_mode ? OPTION_MIG_MODE : OPTION_PERSISTENCE];
     bool enable = false;
-    enum smi_option option = command->given[OPTION_MIG_MODE] ? OPTION_MIG_MODE : OPTION_PERSISTENCE;
 
     if (command->given[OPTION_RESET]) {
-        if (!command->given[OPTION_ID]) {
-            return bad_option("--gpu-reset", "needs -i");
-        }
         return smi_reset_gpus(smi);
     }
-    if (!parse_switch(command->values[option], &enable)) {
-        return bad_option(rows[option].full, "must be 0 or 1");
+    if (!parse_switch(value, &enable)) {
+        printf("Invalid %s: %s\nTerminating early due to previous errors.\n",
+               is_mode ? "MIG Mode" : "persistence mode", value);
+        return SMI_EXIT_USAGE;
     }
-    return option == OPTION_MIG_MODE ? smi_set_mig_mode(smi, enable)
-                                     : smi_set_persistence(smi, enable);
+    return is_mode ? smi_set_mig_mode(smi, enable) : smi_set_persistence(smi, enable);
+}
+
+/* Options that do not go together are refused before the driver is asked for anything. */
+static int check_command(const struct smi_command *command)
+{
+    bool query = command->given[OPTION_QUERY_GPU] || command->given[OPTION_QUERY_APPS];
+
+    if (command->given[OPTION_RESET] + command->given[OPTION_MIG_MODE] +
+            command->given[OPTION_PERSISTENCE] >
+        1) {
+        return bad_combination("Invalid combination of input arguments. Only one device "
+                               "modification may be done at a time.");
+    }
+    if (command->given[OPTION_XML] && !command->given[OPTION_QUERY]) {
+        return bad_combination("Invalid combination of input arguments. Specify -q/--query and "
+                               "-x/--xml-format to run an XML query.  Please run 'nvidia-smi -h' "
+                               "for help.");
+    }
+    if (query && !command->given[OPTION_FORMAT]) {
+        return bad_combination(
+            "\"--format=\" switch is missing. Please run 'nvidia-smi -h' for help.");
+    }
+    if (command->given[OPTION_FORMAT] && !query) {
+        return bad_option(rows[OPTION_FORMAT].full, UNKNOWN);
+    }
+    if (command->given[OPTION_LIST] && command->given[OPTION_ID]) {
+        (void)bad_option("-i", NOT_HERE);
+        return SMI_EXIT_USAGE;
+    }
+    return 0;
 }
 
 static int run_selected(struct smi *smi, const struct smi_command *command)
 {
     const char *format = command->values[OPTION_FORMAT];
 
-    if (command->given[OPTION_RESET] || command->given[OPTION_MIG_MODE] ||
-        command->given[OPTION_PERSISTENCE]) {
+    if (wants_change(command)) {
         return run_change(smi, command);
-    }
-    if (command->given[OPTION_LIST]) {
-        return smi_show_list(smi);
     }
     if (command->given[OPTION_QUERY_GPU]) {
         return smi_query_gpus(smi, command->values[OPTION_QUERY_GPU], format);
@@ -178,13 +232,10 @@ static int run_selected(struct smi *smi, const struct smi_command *command)
     if (command->given[OPTION_QUERY_APPS]) {
         return smi_query_apps(smi, command->values[OPTION_QUERY_APPS], format);
     }
-    if (command->given[OPTION_FORMAT]) {
-        return bad_option("--format", "needs --query-gpu or --query-compute-apps");
-    }
     if (command->given[OPTION_QUERY]) {
         return command->given[OPTION_XML] ? smi_show_full_xml(smi) : smi_show_full(smi);
     }
-    return command->given[OPTION_XML] ? bad_option("-x", "needs -q") : smi_show_table(smi);
+    return smi_show_table(smi);
 }
 
 static int run_command(struct smi *smi, int argc, char **argv)
@@ -196,11 +247,17 @@ static int run_command(struct smi *smi, int argc, char **argv)
         return smi_mig_main(smi, argc - 1, argv + 1);
     }
     status = parse_command(argc, argv, &command);
+    if (status == 0) {
+        status = check_command(&command);
+    }
     if (status != 0) {
         return status;
     }
     if (command.given[OPTION_VERSION]) {
         return print_version(smi);
+    }
+    if (command.given[OPTION_LIST] && !wants_change(&command)) {
+        return smi_show_list(smi);
     }
     status =
         command.given[OPTION_ID] ? smi_select(smi, command.values[OPTION_ID]) : smi_select_all(smi);

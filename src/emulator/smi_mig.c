@@ -74,7 +74,7 @@ static int print_help(void)
 
 static int bad_option(const char *text, const char *why)
 {
-    printf("Option \"%s\" %s. Please run 'nvidia-smi mig -h'.\n", text, why);
+    printf("Option \"%s\" %s.\n", text, why);
     return SMI_EXIT_USAGE;
 }
 
@@ -155,7 +155,7 @@ static int parse_command(int argc, char **argv, struct mig_command *command)
             value = argv[++i];
         }
         if (!value && row->argument == ARGUMENT_REQUIRED) {
-            return bad_option(row->brief, "needs an argument");
+            return bad_option(row->brief, "is missing its value");
         }
         status = apply_option(command, row, value);
         if (status != 0) {
@@ -165,16 +165,23 @@ static int parse_command(int argc, char **argv, struct mig_command *command)
     return 0;
 }
 
-/* Leaves the GPUs in MIG mode; the verbs mean nothing on others. */
-static int keep_mig_gpus(struct smi *smi)
+/*
+ * Leaves the GPUs in MIG mode; most verbs mean nothing on others. From driver 550 on, none being
+ * left is no error, and profiles and placements are asked for without MIG mode too.
+ */
+static int keep_mig_gpus(struct smi *smi, smi_mig_verb *verb)
 {
+    bool any_mode = smi->layout.branch >= 550 &&
+                    (verb == smi_list_gi_profiles || verb == smi_list_gi_placements);
     size_t kept = 0;
     size_t i;
     bool supported = false;
 
     for (i = 0; i < smi->gpu_count; i++) {
-        supported = supported || smi_mig_supported(smi, smi->gpus[i].handle);
-        if (smi_mig_enabled(smi, smi->gpus[i].handle)) {
+        bool able = smi_mig_supported(smi, smi->gpus[i].handle);
+
+        supported = supported || able;
+        if (any_mode ? able : smi_mig_enabled(smi, smi->gpus[i].handle)) {
             smi->gpus[kept++] = smi->gpus[i];
         }
     }
@@ -183,7 +190,7 @@ static int keep_mig_gpus(struct smi *smi)
         return 0;
     }
     printf("No MIG-%s devices found.\n", supported ? "enabled" : "supported");
-    return NVML_ERROR_NOT_FOUND;
+    return smi->layout.branch >= 550 ? SMI_EXIT_NOTHING_TO_DO : NVML_ERROR_NOT_FOUND;
 }
 
 int smi_mig_main(struct smi *smi, int argc, char **argv)
@@ -205,7 +212,10 @@ int smi_mig_main(struct smi *smi, int argc, char **argv)
     }
     status = command.gpus ? smi_select(smi, command.gpus) : smi_select_all(smi);
     if (status == 0) {
-        status = keep_mig_gpus(smi);
+        status = keep_mig_gpus(smi, command.verb->verb);
     }
-    return status == 0 ? command.verb->verb(smi, &command.options) : status;
+    if (status != 0) {
+        return status == SMI_EXIT_NOTHING_TO_DO ? 0 : status;
+    }
+    return command.verb->verb(smi, &command.options);
 }

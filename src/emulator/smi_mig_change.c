@@ -12,7 +12,8 @@
 
 /* One wanted profile: "19", "1g.5gb", "MIG 1g.5gb", each with ":START" behind it or not. */
 struct wanted {
-    char text[64]; /* the profile as written, for messages */
+    char text[64]; /* the profile */
+    char full[80]; /* all of it, for messages */
     bool placed;
     unsigned start;
 };
@@ -28,6 +29,7 @@ static bool parse_wanted(const char *piece, struct wanted *ret)
     }
     memcpy(ret->text, name, length);
     ret->text[length] = '\0';
+    (void)snprintf(ret->full, sizeof(ret->full), "%s", name);
     ret->placed = colon != NULL;
     return !colon || smi_parse_number(colon + 1, 0xffff, &ret->start);
 }
@@ -193,14 +195,10 @@ static nvmlReturn_t make_ci(const struct smi *smi, const struct smi_gpu *gpu,
         code = report_ci(smi, gpu, gi, handle);
     }
     if (code != NVML_SUCCESS) {
-        printf("Unable to create a compute instance on GPU %2u GPU instance ID %2u using profile ",
-               gpu->index, gi->info.id);
-        if (wanted) {
-            printf("%s", wanted->text);
-        } else {
-            printf("%u", profile);
-        }
-        printf(": %s\n", smi_nvml_text(&smi->nvml, code));
+        printf("Unable to create a compute instance on GPU %2u GPU instance ID %2u using profile "
+               "%s: %s\n",
+               gpu->index, gi->info.id, wanted ? wanted->full : "default",
+               smi_nvml_text(&smi->nvml, code));
     }
     return code;
 }
@@ -217,7 +215,7 @@ static int make_gi(const struct smi *smi, const struct smi_gpu *gpu, const struc
     }
     if (code != NVML_SUCCESS) {
         printf("Unable to create a GPU instance on GPU %2u using profile %s: %s\n", gpu->index,
-               wanted->text, smi_nvml_text(&smi->nvml, code));
+               wanted->full, smi_nvml_text(&smi->nvml, code));
         return fail_last(smi, "create GPU instances", code);
     }
     printf("Successfully created GPU instance ID %2u on GPU %2u using profile MIG %s (ID %2u)\n",

@@ -31,13 +31,17 @@ static int none_found(const struct smi *smi, const char *what)
     return NVML_ERROR_NOT_FOUND;
 }
 
-static void print_gi_profile(const struct smi *smi, const struct smi_gpu *gpu,
-                             const struct smi_gi_profile *profile, unsigned inner)
+static nvmlReturn_t print_gi_profile(const struct smi *smi, const struct smi_gpu *gpu,
+                                     const struct smi_gi_profile *profile, unsigned inner)
 {
     const nvmlGpuInstanceProfileInfo_v2_t *info = &profile->info;
     unsigned available = 0;
+    nvmlReturn_t code =
+        SMI_CALL(smi, DeviceGetGpuInstanceRemainingCapacity, gpu->handle, info->id, &available);
 
-    (void)SMI_CALL(smi, DeviceGetGpuInstanceRemainingCapacity, gpu->handle, info->id, &available);
+    if (code != NVML_SUCCESS) {
+        return code;
+    }
     putchar('|');
     smi_cell(inner, "%4u  MIG %-*s%2u%6u/%-9u%-11.2f%-7s%-7u%-6u%-4u", gpu->index,
              (int)smi->layout.profile_name, profile->name, info->id, available, info->instanceCount,
@@ -49,6 +53,7 @@ static void print_gi_profile(const struct smi *smi, const struct smi_gpu *gpu,
              info->ofaCount);
     puts("|");
     smi_rule(&inner, 1, '-');
+    return NVML_SUCCESS;
 }
 
 int smi_list_gi_profiles(const struct smi *smi, const struct smi_mig_options *options)
@@ -74,11 +79,11 @@ int smi_list_gi_profiles(const struct smi *smi, const struct smi_mig_options *op
         struct smi_gi_profiles profiles;
         nvmlReturn_t code = smi_read_gi_profiles(smi, smi->gpus[g].handle, &profiles);
 
+        for (i = 0; code == NVML_SUCCESS && i < profiles.count; i++) {
+            code = print_gi_profile(smi, &smi->gpus[g], &profiles.list[i], inner);
+        }
         if (code != NVML_SUCCESS) {
             return fail(smi, "GPU instance profiles", code);
-        }
-        for (i = 0; i < profiles.count; i++) {
-            print_gi_profile(smi, &smi->gpus[g], &profiles.list[i], inner);
         }
     }
     return 0;
@@ -150,16 +155,19 @@ static void print_gi_head(const struct smi *smi, unsigned inner)
     smi_bar_rule(&inner, 1, '=');
 }
 
+/* Takes no notice of -gi, as NVIDIA's. */
 int smi_list_gis(const struct smi *smi, const struct smi_mig_options *options)
 {
+    const struct smi_ids all = {.count = 0};
     unsigned inner = 41 + smi->layout.profile_name;
     struct smi_gis gis;
     size_t shown = 0;
     size_t g;
     size_t i;
 
+    (void)options;
     for (g = 0; g < smi->gpu_count; g++) {
-        nvmlReturn_t code = smi_read_gis(smi, smi->gpus[g].handle, &options->gi, &gis);
+        nvmlReturn_t code = smi_read_gis(smi, smi->gpus[g].handle, &all, &gis);
 
         if (code != NVML_SUCCESS) {
             return fail(smi, "GPU instances", code);

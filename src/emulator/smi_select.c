@@ -106,11 +106,11 @@ static nvmlReturn_t add_gpu(struct smi *smi, nvmlDevice_t handle)
     return NVML_SUCCESS;
 }
 
-static int fail_handle(const struct smi *smi, const char *which, nvmlReturn_t code)
+int smi_fail_handle(const struct smi *smi, const char *gpu, const char *which, nvmlReturn_t code)
 {
-    printf("Unable to determine the device handle for GPU%s: %s%s\n", which,
+    printf("Unable to determine the device handle for %s%s: %s%s\n", gpu, which,
            smi_nvml_text(&smi->nvml, code),
-           code == NVML_ERROR_GPU_IS_LOST ? ".  Reboot the system to recover this GPU" : "");
+           code == NVML_ERROR_GPU_IS_LOST ? ".  Reboot the system to recover this GPU\n\n" : "");
     return (int)code;
 }
 
@@ -135,7 +135,7 @@ int smi_select_all(struct smi *smi)
         }
         if (code != NVML_SUCCESS) {
             (void)snprintf(which, sizeof(which), "%u", i);
-            return fail_handle(smi, which, code);
+            return smi_fail_handle(smi, "GPU", which, code);
         }
     }
     return 0;
@@ -176,7 +176,7 @@ int smi_select(struct smi *smi, const char *list)
             return NVML_ERROR_NOT_FOUND;
         }
         if (code != NVML_SUCCESS) {
-            return fail_handle(smi, piece, code);
+            return smi_fail_handle(smi, "GPU", piece, code);
         }
     }
     if (smi->gpu_count == 0 || *list != '\0') {

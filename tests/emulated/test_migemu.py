@@ -280,7 +280,7 @@ class Control(NodeCase):
         self.succeeds(node.migemu("xid", "--gpu", "0", "--gi", "3", "94"))
         self.assertEqual(self.succeeds(node.migemu("ps")).count("python3"), 1)
         self.succeeds(node.migemu("xid", "--gpu", "2", "79"))
-        self.fails(node.smi("-L", "-i", "2"), 15, "GPU is lost")
+        self.fails(node.smi("-q", "-i", "2"), 15, "GPU is lost")
         for bad in (["--gpu", "0"], ["--gpu", "0", "0"], ["--gpu", "x", "79"],
                     ["--gpu", "0", "--ci", "0", "94"]):
             with self.subTest(bad=bad):

@@ -38,7 +38,7 @@ class Selection(NodeCase):
         for name in ("2", "GPU-00000000-0000-0000-0000-000000000000", "00000000:FF:00.0", "x", "",
                      "0,", "0,,1", "9" * 200):
             with self.subTest(name=name):
-                done = self.two.smi("-L", "-i", name)
+                done = self.two.smi("-q", "-i", name)
                 if name == "0,":
                     self.succeeds(done)
                 else:
@@ -46,9 +46,9 @@ class Selection(NodeCase):
 
     def test_instances(self):
         self.succeeds(self.two.smi("mig", "-cgi", "14,14", "-C"))
-        self.fails(self.two.smi("mig", "-lgi", "-gi", "5"), NOT_FOUND,
+        self.fails(self.two.smi("mig", "-lci", "-gi", "5"), NOT_FOUND,
                    "No GPU instances found: Not Found")
-        self.assertEqual(self.succeeds(self.two.smi("mig", "-lgi", "-i", "1", "-gi", "4"))
+        self.assertEqual(self.succeeds(self.two.smi("mig", "-lci", "-i", "1", "-gi", "4"))
                          .count("MIG 1g.6gb"), 1)
         self.succeeds(self.two.smi("mig", "-dci", "-i", "0", "-gi", "3", "-ci", "0"))
         self.fails(self.two.smi("mig", "-dci", "-i", "0", "-gi", "3"), NOT_FOUND,
@@ -66,7 +66,7 @@ class Selection(NodeCase):
         listed = self.succeeds(self.two.smi("mig", "-i", "0", "-lci"))
         self.assertIn("2:1", listed)
         self.fails(self.two.smi("mig", "-i", "0", "-cci"), NO_RESOURCES,
-                   "using profile 3: Insufficient Resources",
+                   "using profile default: Insufficient Resources",
                    "Failed to create compute instances: Insufficient Resources")
         self.fails(self.two.smi("mig", "-i", "1", "-cci"), NOT_FOUND, "No GPU instances found")
 
@@ -82,18 +82,25 @@ class Refusals(NodeCase):
 
     def test_usage(self):
         node = self.node("--gpu", "A30", "--mig", "on")
-        for arguments in (["--nonsense"], ["-i"], ["-mig", "2"], ["--gpu-reset"], ["-x"],
+        for arguments in (["-mig", "2"], ["-x"], ["-r", "-pm", "1"], ["-L", "-i", "0"],
                           ["--query-gpu=nonsense", "--format=csv"], ["--query-gpu=name",
-                          "--format=xml"], ["--format=csv"], ["mig", "--nonsense"],
+                          "--format=xml"], ["--query-gpu=name"], ["mig", "--nonsense"],
                           ["mig", "-cgi"], ["mig", "-C"], ["mig", "-lgi", "-lci"],
                           ["mig", "-cgi", "14:x"], ["mig", "-cgi", ","], ["mig", "-gi", "x", "-lgi"]):
             with self.subTest(arguments=arguments):
                 self.fails(node.smi(*arguments), 2)
+        for arguments in (["--nonsense"], ["-i"], ["--format=csv"]):
+            with self.subTest(arguments=arguments):
+                self.fails(node.smi(*arguments), 255, "ERROR: Option " + arguments[0][:8])
 
     def test_mig_off(self):
         node = self.node("--gpu", "A30")
-        self.fails(node.smi("mig", "-lgip"), NOT_FOUND, "No MIG-enabled devices found.")
-        self.fails(node.smi("mig", "-cgi", "14"), NOT_FOUND, "No MIG-enabled devices found.")
+        self.assertIn("4/4", self.succeeds(node.smi("mig", "-lgip")))
+        self.assertIn("No MIG-enabled devices found.",
+                      self.succeeds(node.smi("mig", "-cgi", "14")))
+        old = self.node("--gpu", "A30", "--driver", "535.161.08", name="old")
+        self.fails(old.smi("mig", "-lgip"), NOT_FOUND, "No MIG-enabled devices found.")
+        self.fails(old.smi("mig", "-cgi", "14"), NOT_FOUND, "No MIG-enabled devices found.")
 
     def test_unknown_and_full(self):
         node = self.node("--gpu", "A30", "--mig", "on")
