@@ -296,6 +296,7 @@ static void run_mode(struct answer *answer)
 static void keep_gi(struct answer *answer, nvmlGpuInstance_t handle)
 {
     nvmlGpuInstanceInfo_t info = {0};
+    answer->first = NONE; /* another client may have destroyed it by now */
     if (nvml.GpuInstanceGetInfo(handle, &info) == NVML_SUCCESS) {
         answer->first = info.id;
         self.gis[answer->gpu][limited(info.id, EMU_GI_MAX)] = handle;
@@ -352,6 +353,7 @@ static void run_destroy_kept_gi(struct answer *answer)
 static void keep_ci(struct answer *answer, nvmlComputeInstance_t handle)
 {
     nvmlComputeInstanceInfo_t info = {0};
+    answer->first = NONE;
     if (nvml.ComputeInstanceGetInfo_v2(handle, &info) == NVML_SUCCESS) {
         answer->first = info.id;
         self.cis[answer->gpu][limited(word.number[2], EMU_GI_MAX)][limited(info.id, EMU_CI_MAX)] =
@@ -421,6 +423,20 @@ static void run_find(struct answer *answer)
     answer->code = (int)rc;
     answer->second = rc != NVML_SUCCESS ? 0 : is_mig ? gi * 8 + ci : NONE;
     answer->first = rc != NVML_SUCCESS ? 0 : answer->first;
+}
+
+/* SMs and memory of a MIG device. */
+static void run_attributes(struct answer *answer)
+{
+    nvmlComputeInstance_t ci = NULL;
+    nvmlComputeInstanceInfo_t info = {0};
+    nvmlDeviceAttributes_t attributes = {0};
+    nvmlReturn_t rc = find_ci(answer, &ci);
+    rc = rc == NVML_SUCCESS ? nvml.ComputeInstanceGetInfo_v2(ci, &info) : rc;
+    rc = rc == NVML_SUCCESS ? nvml.DeviceGetAttributes_v2(info.device, &attributes) : rc;
+    answer->code = (int)rc;
+    answer->first = attributes.multiprocessorCount;
+    answer->second = (unsigned)attributes.memorySizeMB;
 }
 
 /* ---- commands about users and the machine --------------------------------------------------- */
@@ -556,6 +572,50 @@ static void run_state(struct answer *answer)
     answer->second = (unsigned)self.before->change_count;
 }
 
+/* The birth of a GPU instance: another number when it was destroyed and made again. */
+static void run_birth(struct answer *answer)
+{
+    const struct emu_gi *gi =
+        &self.before->gpus[answer->gpu].gis[limited(word.number[2], EMU_GI_MAX)];
+    answer->code = gi->used ? 0 : (int)NVML_ERROR_NOT_FOUND;
+    answer->first = gi->birth;
+}
+
+/* Whether a call is one that changes instances or modes. */
+static bool is_change(const struct emu_trace *call)
+{
+    const char *name = emu_function_name(call->function);
+    return name && (strstr(name, "Create") || strstr(name, "Destroy") || strstr(name, "SetMig"));
+}
+
+static bool is_call(const struct emu_trace *call, const char *name)
+{
+    const char *own = emu_function_name(call->function);
+    return call->result == 0 && own && strncmp(own, name, strlen(name)) == 0;
+}
+
+/*
+ * What other processes called since the last `calls`: GPU instances destroyed * 1000 + made, and
+ * changes that failed * 1000 + changes of mode.
+ */
+static void run_calls(struct answer *answer)
+{
+    static struct emu_trace calls[EMU_TRACE_MAX];
+    static uint64_t from;
+    size_t count = emu_trace_read(self.machine, from, calls, EMU_TRACE_MAX);
+    for (size_t i = 0; i < count; i++) {
+        if (calls[i].pid == (uint32_t)getpid()) {
+            continue;
+        }
+        answer->first += is_call(&calls[i], "GpuInstanceDestroy") ? 1000 : 0;
+        answer->first += is_call(&calls[i], "DeviceCreateGpuInstance") ? 1 : 0;
+        answer->second += is_change(&calls[i]) && calls[i].result != 0 ? 1000 : 0;
+        answer->second += is_call(&calls[i], "DeviceSetMigMode") ? 1 : 0;
+    }
+    from = emu_call_count(self.machine) + 1;
+    answer->code = count == EMU_TRACE_MAX; /* some may be missing */
+}
+
 /* ---- commands about this process ------------------------------------------------------------ */
 
 /* profile GPU ID CI-ID...: a profile whose instances the state lists. */
@@ -630,6 +690,9 @@ static const struct command {
     {"reload", run_reload, 2},
     {"reboot", run_reboot, 2},
     {"set", run_set, 4},
+    {"birth", run_birth, 3},
+    {"calls", run_calls, 2},
+    {"attributes", run_attributes, 4},
     {"state", run_state, 2},
     {"profile", run_profile, 3},
     {"arm", run_arm, 3},

@@ -24,11 +24,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 import reference_model as reference  # noqa: E402
 import tap  # noqa: E402
+from nvml_worker import Difference, Worker, create  # noqa: E402
 
-BUILD = pathlib.Path(os.environ.get("MIG_BUILD", "build")).resolve()
-MIGEMU = BUILD / "src/emulator/migemu"
-LIBRARY = BUILD / "src/emulator/libnvidia-ml.so.1"
-WORKER = BUILD / "tests/emulated/nvml-worker"
 OPERATIONS = int(os.environ.get("MIGD_OPERATIONS", "10000"))
 SEED = int(os.environ.get("MIGD_SEED", "20240229"))
 EPISODE = 1000  # operations on one machine
@@ -39,70 +36,6 @@ KILL_NS = 400000  # a client that is to be killed lives that long, at most
 UUID = re.compile(r"MIG-[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 HISTORY = 30  # operations that a failure shows
 NOBODY = 4194000  # pids of virtual processes count from here
-
-
-class Difference(AssertionError):
-    """The library and the model do not agree."""
-
-
-class Worker:
-    """A client process, and the handles that it got last."""
-
-    def __init__(self, node, boards):
-        self.process = subprocess.Popen([WORKER, LIBRARY, node], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE)
-        self.gis, self.cis = {}, {}
-        lines = []
-        for gpu, board in enumerate(boards):
-            for profile in board.gpu.table.profiles:
-                ids = " ".join(str(ci.id) for ci in profile.cis.profiles)
-                lines.append(f"profile {gpu} {profile.id} {ids}")
-        self.ask(lines)
-        for gpu, board in enumerate(boards):
-            self.keep(gpu, board)
-
-    def send(self, lines):
-        try:
-            self.process.stdin.write("".join(line + "\n" for line in lines).encode())
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it was killed early; its answers say how far it got
-
-    def read(self):
-        """The next answer, or None when the process has ended."""
-        line = self.process.stdout.readline()
-        return line[:-1].decode() if line.endswith(b"\n") else None
-
-    def ask(self, lines):
-        self.send(lines)
-        answers = [self.read() for _ in lines]
-        if None in answers:
-            raise Difference(f"a client ended: status {self.process.wait()}")
-        return answers
-
-    def keep(self, gpu, board):
-        """It has seen the state of this GPU, and so has handles to all that is there."""
-        if board.lost:
-            return
-        for number, gi in board.gis.items():
-            self.gis[gpu, number] = gi.birth
-            for ci, instance in gi.cis.items():
-                self.cis[gpu, number, ci] = instance.birth
-
-    def keep_new(self, line, number, boards):
-        """It has made an instance, and has its handle."""
-        word, gpu, gi = (line + " -").split(" ")[:3]
-        gpu = int(gpu) if gpu != "-" else None
-        if word.startswith("cgi"):
-            self.gis[gpu, number] = boards[gpu].gis[number].birth
-        elif word.startswith("cci"):
-            self.cis[gpu, int(gi), number] = boards[gpu].gis[int(gi)].cis[number].birth
-
-    def end(self):
-        self.process.kill()
-        self.process.stdin.close()
-        self.process.stdout.close()
-        return self.process.wait()
 
 
 class Operation:
@@ -336,14 +269,8 @@ class Episode:
         swapped = rng.random() < 0.5
         gpus = rng.sample(reference.catalogue(), rng.choice([1, 2, 3, 4]))
         gpus += [gpus[0]] * rng.choice([0, 0, 1])
-        options = [word for gpu in gpus for word in ("--gpu", gpu.name)]
-        made = subprocess.run(
-            [MIGEMU, "create", self.node, *options, "--gi-numbering",
-             "half-swapped" if swapped else "direct"], capture_output=True, text=True, check=False)
-        if made.returncode:
-            raise Difference(f"migemu create: {made.stderr}")
         self.model = reference.Machine(gpus, swapped)
-        self.chooser = Chooser(rng, re.findall(r"UUID: (GPU-[0-9a-f-]+)", made.stdout))
+        self.chooser = Chooser(rng, create(self.node, gpus, swapped))
         self.workers = [self.new_worker() for _ in range(WORKERS)]
         self.uuids = {}
         self.commits = int(self.workers[0].ask(["state -"])[0].split(" ")[2])
@@ -490,7 +417,6 @@ class Episode:
         return done
 
 
-@unittest.skipUnless(WORKER.exists(), f"{WORKER} is not there: build first")
 class RandomOperations(unittest.TestCase):
     def test_library_agrees_with_the_model(self):
         scratch = pathlib.Path(tempfile.mkdtemp(prefix="migemu-test-"))
