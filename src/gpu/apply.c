@@ -454,8 +454,8 @@ static int give_up(struct run *run, const struct mig_error *cause, const struct 
     mig_journal_close(&run->apply->journal);
     mig_describe_now(run->apply, &run->journal, now, sizeof(now));
     mig_error_set(error, MIG_E_BROKEN, cause->domain, cause->code,
-                  "%s; the previous state could not be put back: %s; now %s", cause->message,
-                  back->message, now);
+                  "%.256s; the previous state could not be put back: %.160s; now %s",
+                  cause->message, back->message, now);
     if (error && cause->holders[0] != '\0') {
         mig_error_add_holder(error, "%s", cause->holders);
     }

@@ -250,7 +250,7 @@ static int find_ci_profile(const struct mig_profile *profile, unsigned enum_valu
 int mig_change_step(struct mig_apply *apply, struct mig_gpu *gpu, const struct mig_model *model,
                     const struct mig_step *step, struct mig_error *error)
 {
-    struct mig_operation operation;
+    struct mig_operation operation = {0};
     char text[128];
     int profile = 0, gi_index = -1;
     int rc;

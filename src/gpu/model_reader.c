@@ -98,7 +98,7 @@ static uint8_t to_u8(unsigned long long value)
 
 static int16_t to_i16(unsigned value)
 {
-    return value > INT16_MAX ? INT16_MAX : (int16_t)value;
+    return (int16_t)(value > INT16_MAX ? INT16_MAX : value);
 }
 
 static int32_t to_i32(unsigned long long value)

@@ -193,7 +193,10 @@ static void set_name(struct mig_process *process, const char *text)
         length = sizeof(process->name) - 1;
     }
     for (size_t i = 0; i < length; i++) {
-        process->name[i] = start[i] >= ' ' && start[i] < 0x7f ? start[i] : '?';
+        process->name[i] = start[i];
+        if (start[i] < ' ' || start[i] > '~') {
+            process->name[i] = '?';
+        }
     }
     process->name[length] = '\0';
 }

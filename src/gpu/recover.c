@@ -66,8 +66,8 @@ static int broken(struct mig_apply *apply, const struct mig_journal *journal,
 
     mig_describe_now(apply, journal, now, sizeof(now));
     mig_error_set(error, MIG_E_BROKEN, back->domain, back->code,
-                  "an interrupted run of %s (pid %u) could not be undone: %s; nor finished: %s; "
-                  "now %s",
+                  "an interrupted run of %s (pid %u) could not be undone: %.160s; nor finished: "
+                  "%.160s; now %s",
                   journal->command, journal->pid, back->message, forth->message, now);
     if (error && back->holders[0] != '\0') {
         mig_error_add_holder(error, "%s", back->holders);

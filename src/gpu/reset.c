@@ -71,7 +71,7 @@ static int start(struct command *command, int output, pid_t *ret)
     posix_spawnattr_setsigdefault(&attributes, &defaults);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
                                               POSIX_SPAWN_SETSIGDEF);
-    rc = posix_spawnp(ret, command->words[0], &actions, &attributes, command->words, environ);
+    rc = posix_spawnp(ret, command->text[0], &actions, &attributes, command->words, environ);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return rc;

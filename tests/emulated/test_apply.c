@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
@@ -582,6 +583,32 @@ static void test_two_at_once(void **state)
     node_remove(&node);
 }
 
+/* The second waits for the first, whichever that is, and then finds nothing to do. */
+static void test_the_second_waits(void **state)
+{
+    struct mig_apply_options options = {.lock_timeout_ms = 20000};
+    struct outcome outcome;
+    struct node node;
+    int status;
+    pid_t pid;
+
+    (void)state;
+    make_balanced(&node);
+    node_fault(&node, "DeviceCreateGpuInstanceWithPlacement delay=300");
+    pid = fork();
+    if (pid == 0) {
+        node_apply(&node, "0 4g.24gb=1", &options, &outcome);
+        _exit(outcome.result == 0 ? 0 : 1);
+    }
+    node_apply(&node, "0 4g.24gb=1", &options, &outcome);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_ok(&outcome);
+    assert_true(node_is_clean(&node));
+    assert_state(&node, "0 on 0:4g.24gb[0:4g.24gb]\n1 on 0:4g.24gb[0:4g.24gb]\n");
+    node_remove(&node);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -607,6 +634,7 @@ int main(void)
         cmocka_unit_test(test_strangers_are_left_alone),
         cmocka_unit_test(test_damaged_journal_is_set_aside),
         cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_the_second_waits),
     };
 
     reset_command[0] = getenv("NVIDIA_SMI");
