@@ -18,12 +18,13 @@ class Difference(AssertionError):
     """The library and the model do not agree."""
 
 
-def create(node, gpus, swapped=False):
+def create(node, gpus, swapped=False, driver=None):
     """Makes a node of GPUs of the reference model; the UUIDs of the GPUs."""
     options = [word for gpu in gpus for word in ("--gpu", gpu.name)]
-    made = subprocess.run(
-        [MIGEMU, "create", node, *options, "--gi-numbering",
-         "half-swapped" if swapped else "direct"], capture_output=True, text=True, check=False)
+    options += ["--gi-numbering", "half-swapped" if swapped else "direct"]
+    options += ["--driver", driver] if driver else []
+    made = subprocess.run([MIGEMU, "create", node, *options], capture_output=True, text=True,
+                          check=False)
     if made.returncode:
         raise Difference(f"migemu create: {made.stderr}")
     return re.findall(r"UUID: (GPU-[0-9a-f-]+)", made.stdout)

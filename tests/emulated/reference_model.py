@@ -178,8 +178,9 @@ def ci_room(gi, profile):
 class Machine:
     """A host. Each operation returns (code, first, second), as nvml-worker shows them."""
 
-    def __init__(self, gpus, swapped):
+    def __init__(self, gpus, swapped, branch=550):
         self.boards = [Board(gpu, swapped) for gpu in gpus]
+        self.branch = branch  # of the driver
         self.births = 0
         self.processes = {}  # pid: (gpu, gi, ci)
         self.holders = []  # (gpu, gi, ci, kind, survives)
@@ -187,6 +188,7 @@ class Machine:
     def copy(self):
         other = object.__new__(Machine)
         other.boards = [board.copy() for board in self.boards]
+        other.branch = self.branch
         other.births = self.births
         other.processes = dict(self.processes)
         other.holders = list(self.holders)
@@ -409,7 +411,9 @@ class Machine:
                 f"{board.gpu.max_devices if board.mode else 0}"]
         for profile in board.gpu.table.profiles:
             if not board.mode:
-                text.append(f" {profile.id}:E{NOT_SUPPORTED}:E{NOT_SUPPORTED}")
+                # nvidia-smi of this driver lists the room of an empty GPU where MIG is off.
+                room = f"E{NOT_SUPPORTED}" if self.branch < 550 else board.room(profile)
+                text.append(f" {profile.id}:{room}:E{NOT_SUPPORTED}")
                 continue
             text.append(f" {profile.id}:{board.room(profile)}" + self.listing(board.gis, profile))
         for number in sorted(board.gis):

@@ -269,8 +269,10 @@ class Episode:
         swapped = rng.random() < 0.5
         gpus = rng.sample(reference.catalogue(), rng.choice([1, 2, 3, 4]))
         gpus += [gpus[0]] * rng.choice([0, 0, 1])
-        self.model = reference.Machine(gpus, swapped)
-        self.chooser = Chooser(rng, create(self.node, gpus, swapped))
+        old = all(gpu.needs_reset for gpu in gpus) and rng.random() < 0.5
+        self.model = reference.Machine(gpus, swapped, 535 if old else 550)
+        self.chooser = Chooser(rng, create(self.node, gpus, swapped,
+                                           "535.261.03" if old else None))
         self.workers = [self.new_worker() for _ in range(WORKERS)]
         self.uuids = {}
         self.commits = int(self.workers[0].ask(["state -"])[0].split(" ")[2])
