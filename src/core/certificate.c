@@ -19,8 +19,8 @@
 struct matching {
     const struct mig_search *search;
     const struct mig_target *target;
-    uint32_t free;               /* bit t: target instance t is not kept for somebody else */
-    int8_t taken_by[MIG_GI_MAX]; /* per target instance: index in the layout, or MIG_UNKNOWN */
+    uint32_t free;                /* bit t: target instance t is not kept for somebody else */
+    int16_t taken_by[MIG_GI_MAX]; /* per target instance: index in the layout, or MIG_UNKNOWN */
 };
 
 /* Could what runs in the instance go on as target instance `wanted`, at another place? */
@@ -46,7 +46,7 @@ static bool match(struct matching *matching, unsigned instance, uint32_t *tried)
         }
         *tried |= UINT32_C(1) << i;
         if (matching->taken_by[i] < 0 || match(matching, (unsigned)matching->taken_by[i], tried)) {
-            matching->taken_by[i] = (int8_t)instance;
+            matching->taken_by[i] = (int16_t)instance;
             return true;
         }
     }
@@ -79,25 +79,35 @@ static uint32_t find_moves(const struct mig_search *search, const struct mig_tar
     return moves;
 }
 
-/* Those that have to end first, then those that move; each by ascending start. */
-static void list_blockers(const struct mig_layout *layout, uint32_t set, uint32_t moves,
+/* Adds a blocker: those that have to end first, then those that move; each by ascending start. */
+static void add_blocker(const struct mig_layout *layout, unsigned blocker, bool moves,
+                        struct mig_certificate *ret)
+{
+    unsigned at = ret->blocker_count++;
+
+    for (; at > 0; at--) {
+        unsigned before = ret->blockers[at - 1];
+
+        if (ret->blocker_moves[at - 1] != moves
+                ? moves
+                : layout->gis[before].start < layout->gis[blocker].start) {
+            break;
+        }
+        ret->blockers[at] = ret->blockers[at - 1];
+        ret->blocker_moves[at] = ret->blocker_moves[at - 1];
+    }
+    ret->blockers[at] = (uint8_t)blocker;
+    ret->blocker_moves[at] = moves;
+}
+
+static void list_blockers(const struct mig_search *search, const struct mig_target *target,
                           struct mig_certificate *ret)
 {
-    ret->blocker_count = 0;
-    for (unsigned moving = 0; moving < 2; moving++) {
-        uint32_t left = set & (moving ? moves : ~moves);
+    uint32_t moves = find_moves(search, target);
 
-        while (left) {
-            unsigned lowest = (unsigned)__builtin_ctz(left);
-
-            for (unsigned i = lowest + 1; i < layout->gi_count; i++) {
-                if ((left >> i & 1u) && layout->gis[i].start < layout->gis[lowest].start) {
-                    lowest = i;
-                }
-            }
-            ret->blocker_moves[ret->blocker_count] = moving != 0;
-            ret->blockers[ret->blocker_count++] = (uint8_t)lowest;
-            left &= ~(UINT32_C(1) << lowest);
+    for (unsigned i = 0; i < search->layout->gi_count; i++) {
+        if (search->hard_disturbed >> i & 1u) {
+            add_blocker(search->layout, i, (moves >> i & 1u) != 0, ret);
         }
     }
 }
@@ -305,7 +315,7 @@ int mig_certificate_make(struct mig_search *search, const struct mig_target *tar
     }
     if (search->found) {
         ret->kind = MIG_REFUSAL_BLOCKED;
-        list_blockers(search->layout, search->hard_disturbed, find_moves(search, target), ret);
+        list_blockers(search, target, ret);
     } else if (!search->placeable) {
         ret->kind = MIG_REFUSAL_NO_TABLE;
     }

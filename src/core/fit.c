@@ -348,26 +348,31 @@ static int fill_table(struct fit *fit, struct mig_error *error)
     return MIG_OK;
 }
 
-/* Everything but the plans; the request is checked. *ret_none: see resolve_want. */
-static int solve(const struct mig_fit_gpu *gpus, size_t gpu_count, const struct mig_fit_want *wants,
-                 size_t want_count, struct fit **ret, struct mig_error *ret_none,
-                 struct mig_error *error)
+/* A request without a table yet; NULL when memory is short. The request is checked. */
+static struct fit *start(const struct mig_fit_gpu *gpus, size_t gpu_count,
+                         const struct mig_fit_want *wants, size_t want_count)
 {
-    MIG_CLEANUP(cleanup_fit) struct fit *fit = calloc(1, sizeof(*fit));
+    struct fit *fit = calloc(1, sizeof(*fit));
+
+    if (fit) {
+        fit->gpus = gpus;
+        fit->gpu_count = gpu_count;
+        fit->wants = wants;
+        fit->want_count = want_count;
+        for (size_t i = 0; i < gpu_count; i++) {
+            fit->places[i].gpu = &gpus[i];
+            fit->usable[i] = gpus[i].usable && gpus[i].layout.model;
+        }
+    }
+    return fit;
+}
+
+/* Everything but the plans. *ret_none: see resolve_want. */
+static int solve(struct fit *fit, struct mig_error *ret_none, struct mig_error *error)
+{
     int result = MIG_OK;
 
-    if (!fit) {
-        return no_memory(error);
-    }
-    fit->gpus = gpus;
-    fit->gpu_count = gpu_count;
-    fit->wants = wants;
-    fit->want_count = want_count;
-    for (size_t i = 0; i < gpu_count; i++) {
-        fit->places[i].gpu = &gpus[i];
-        fit->usable[i] = gpus[i].usable && gpus[i].layout.model;
-    }
-    for (size_t i = 0; i < want_count && result == MIG_OK; i++) {
+    for (size_t i = 0; i < fit->want_count && result == MIG_OK; i++) {
         result = resolve_want(fit, i, ret_none, error);
     }
     if (result == MIG_OK) {
@@ -376,12 +381,11 @@ static int solve(const struct mig_fit_gpu *gpus, size_t gpu_count, const struct 
     if (result == MIG_OK) {
         result = size_table(fit, error);
     }
-    if (result == MIG_OK && gpu_count > 0) {
+    if (result == MIG_OK && fit->gpu_count > 0) {
         result = fill_table(fit, error);
     }
     if (result == MIG_OK) {
         read_answer(fit);
-        *ret = MIG_TAKE(fit);
     }
     return result;
 }
@@ -453,7 +457,11 @@ static int try_empty(const struct fit *fit, bool *ret, struct mig_error *error)
         empty[i].usable = fit->gpus[i].usable;
         empty[i].layout.model = fit->gpus[i].layout.model;
     }
-    result = solve(empty, fit->gpu_count, fit->wants, fit->want_count, &on_empty, &none, error);
+    on_empty = start(empty, fit->gpu_count, fit->wants, fit->want_count);
+    if (!on_empty) {
+        return no_memory(error);
+    }
+    result = solve(on_empty, &none, error);
     *ret = result == MIG_OK && on_empty->complete;
     return result;
 }
@@ -552,15 +560,17 @@ int mig_fit(const struct mig_fit_gpu *gpus, size_t gpu_count, const struct mig_f
 
     *ret = (struct mig_fit_result){0};
     result = check_request(gpus, gpu_count, want_count, error);
-    if (result == MIG_OK) {
-        result = solve(gpus, gpu_count, wants, want_count, &fit, &none, error);
-    }
     if (result != MIG_OK) {
         return result;
     }
+    fit = start(gpus, gpu_count, wants, want_count);
     ret->gpus = calloc(gpu_count + 1, sizeof(ret->gpus[0]));
-    if (!ret->gpus) {
+    if (!fit || !ret->gpus) {
         return no_memory(error);
+    }
+    result = solve(fit, &none, error);
+    if (result != MIG_OK) {
+        return result;
     }
     ret->gpu_count = (uint32_t)gpu_count;
     for (size_t i = 0; i < want_count; i++) {

@@ -331,12 +331,14 @@ static void keep_without(struct enumeration *all, const struct walk *walk, unsig
     struct walk next = *walk;
 
     for (unsigned i = 0; i < gi->ci_count; i++) {
+        bool is_used = (all->in_use[index] >> i & 1) != 0;
+
         if (gone >> i & 1u) {
             next.cost.changes += MIG_FIT_COST_CI_DESTROY;
             continue;
         }
         filling.kept[filling.kept_count++] = gi->cis[i];
-        for (unsigned j = 0; j < MIG_FIT_KIND_MAX && !(all->in_use[index] >> i & 1u); j++) {
+        for (unsigned j = 0; j < MIG_FIT_KIND_MAX && !is_used; j++) {
             if (is_of_kind(all->place, j, gi, i)) {
                 next.idle[j]++;
             }

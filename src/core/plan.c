@@ -178,7 +178,7 @@ void mig_plan_result(const struct mig_search *search, struct mig_layout *ret,
     for (unsigned i = 0; search->mode == MIG_SEARCH_NEAREST && i < layout->gi_count; i++) {
         if (has_bit(search->hard & ~done, i)) {
             insert_by_start(&result, &layout->gis[i],
-                            (struct mig_plan_origin){.existing = (int8_t)i,
+                            (struct mig_plan_origin){.existing = (int16_t)i,
                                                      .kept_ci_count = layout->gis[i].ci_count});
         }
     }

@@ -7,7 +7,7 @@
 
 /* Where an instance of the resulting layout comes from. */
 struct mig_plan_origin {
-    int8_t existing;       /* index in the layout planned from, or MIG_UNKNOWN: a new one */
+    int16_t existing;      /* index in the layout planned from, or MIG_UNKNOWN: a new one */
     uint8_t kept_ci_count; /* the first so many of its CIs were there before */
 };
 

@@ -111,7 +111,7 @@ static void add_candidate(struct mig_search_group *group, unsigned start, int ex
     for (; at > 0 && group->candidates[at - 1].start > start; at--) {
         group->candidates[at] = group->candidates[at - 1];
     }
-    group->candidates[at] = (struct mig_search_slot){true, (uint8_t)start, (int8_t)existing};
+    group->candidates[at] = (struct mig_search_slot){true, (uint8_t)start, (int16_t)existing};
     group->candidate_count++;
 }
 

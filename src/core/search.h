@@ -19,7 +19,7 @@ enum mig_search_mode { MIG_SEARCH_FULL, MIG_SEARCH_NEAREST };
 struct mig_search_slot {
     bool placed;
     uint8_t start;
-    int8_t existing; /* the instance of the layout that it keeps, or MIG_UNKNOWN: a new one */
+    int16_t existing; /* the instance of the layout that it keeps, or MIG_UNKNOWN: a new one */
 };
 
 /* The target's GPU instances that are alike in all that matters, and so interchangeable. */
