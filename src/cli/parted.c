@@ -250,7 +250,7 @@ static int run_generate_config(struct parted_arguments *arguments)
     if (!read_format(arguments, &format)) {
         return 1;
     }
-    if (generate(format, &text, &error) < 0) {
+    if (generate(format, &text, &error) < 0 || !text) {
         return fatal("error generating MIG config: ", &error);
     }
     if (!*path) {
@@ -285,6 +285,11 @@ struct checkpoint {
     size_t size;
 };
 
+static void checkpoint_release(struct checkpoint *checkpoint)
+{
+    free(MIG_TAKE(checkpoint->text));
+}
+
 static int checkpoint_goal(const struct mig_node *node, bool mode_only, void *data,
                            struct mig_goal *ret, struct mig_error *error)
 {
@@ -311,18 +316,15 @@ static int load_checkpoint(struct checkpoint *checkpoint, struct mig_error *erro
 static int run_restore(struct parted_arguments *arguments)
 {
     MIG_CLEANUP(cleanup_hooks) struct mig_hooks *hooks = NULL;
-    MIG_AUTO_FREE char *text = NULL;
+    MIG_CLEANUP(checkpoint_release)
     struct checkpoint checkpoint = {.path = arguments->values[PARTED_CHECKPOINT_FILE]};
     struct mig_error error;
-    int rc;
 
     if (!require(arguments, PARTED_CHECKPOINT_FILE, "checkpoint-file")) {
         return 1;
     }
     parted_log(PARTED_LEVEL_DEBUG, "parsing checkpoint file...");
-    rc = load_checkpoint(&checkpoint, &error);
-    text = checkpoint.text;
-    if (rc < 0) {
+    if (load_checkpoint(&checkpoint, &error) < 0) {
         return fatal("error parsing checkpoint file: ", &error);
     }
     if (load_hooks(arguments, &hooks) != 0) {

@@ -106,46 +106,72 @@ struct reader {
     struct mig_error *error;
 };
 
-static int find_field(const struct reader *reader, const struct mig_value *map, const char *key,
-                      const struct mig_value **ret)
+/* Each finder returns NULL after an error; every failure of theirs is MIG_E_CONFIG. */
+
+static const struct mig_value *find_field(const struct reader *reader, const struct mig_value *map,
+                                          const char *key)
 {
     const struct mig_pair *pair = mig_value_find(map, key);
 
     if (!pair) {
-        return mig_position_error(reader->error, MIG_E_CONFIG, reader->name, map->position,
-                                  "missing required field '%s'", key);
+        mig_position_error(reader->error, MIG_E_CONFIG, reader->name, map->position,
+                           "missing required field '%s'", key);
+        return NULL;
     }
-    *ret = pair->value;
-    return 0;
+    return pair->value;
 }
 
-static int check_kind(const struct reader *reader, const char *key, const struct mig_value *value,
-                      enum mig_value_kind kind)
+static bool has_kind(const struct reader *reader, const char *key, const struct mig_value *value,
+                     enum mig_value_kind kind)
 {
-    if (value->kind == kind) {
-        return 0;
+    if (value->kind != kind) {
+        mig_position_error(reader->error, MIG_E_CONFIG, reader->name, value->position,
+                           "'%s' has to be %s, found %s", key, mig_value_kind_name(kind),
+                           mig_value_kind_name(value->kind));
     }
-    return mig_position_error(reader->error, MIG_E_CONFIG, reader->name, value->position,
-                              "'%s' has to be %s, found %s", key, mig_value_kind_name(kind),
-                              mig_value_kind_name(value->kind));
+    return value->kind == kind;
 }
 
-static int find_kind(const struct reader *reader, const struct mig_value *map, const char *key,
-                     enum mig_value_kind kind, const struct mig_value **ret)
+static const struct mig_value *find_kind(const struct reader *reader, const struct mig_value *map,
+                                         const char *key, enum mig_value_kind kind)
 {
-    int rc = find_field(reader, map, key, ret);
+    const struct mig_value *value = find_field(reader, map, key);
 
-    return rc < 0 ? rc : check_kind(reader, key, *ret, kind);
+    return value && has_kind(reader, key, value, kind) ? value : NULL;
 }
 
-static int find_number(const struct reader *reader, const struct mig_value *map, const char *key,
+/* A list of at most `max` maps, or null, which has no items. */
+static const struct mig_value *find_list(const struct reader *reader, const struct mig_value *map,
+                                         const char *key, uint32_t max)
+{
+    const struct mig_value *list = find_field(reader, map, key);
+
+    if (!list || list->kind == MIG_VALUE_NULL) {
+        return list;
+    }
+    if (!has_kind(reader, key, list, MIG_VALUE_LIST)) {
+        return NULL;
+    }
+    if (list->count > max) {
+        mig_position_error(reader->error, MIG_E_CONFIG, reader->name, list->position,
+                           "'%s' has %u items, the limit is %u", key, list->count, max);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < list->count; i++) {
+        if (!has_kind(reader, key, list->items[i], MIG_VALUE_MAP)) {
+            return NULL;
+        }
+    }
+    return list;
+}
+
+static int read_number(const struct reader *reader, const struct mig_value *map, const char *key,
                        uint32_t max, uint32_t *ret)
 {
-    const struct mig_value *value = NULL;
-    int rc = find_kind(reader, map, key, MIG_VALUE_INTEGER, &value);
+    const struct mig_value *value = find_kind(reader, map, key, MIG_VALUE_INTEGER);
 
-    if (rc < 0) {
-        return rc;
+    if (!value) {
+        return MIG_E_CONFIG;
     }
     if (value->integer < 0 || value->integer > (int64_t)max) {
         return mig_position_error(reader->error, MIG_E_CONFIG, reader->name, value->position,
@@ -156,37 +182,14 @@ static int find_number(const struct reader *reader, const struct mig_value *map,
     return 0;
 }
 
-/* A list of at most `max` maps; null is an empty one. */
-static int find_list(const struct reader *reader, const struct mig_value *map, const char *key,
-                     uint32_t max, const struct mig_value **ret)
-{
-    int rc = find_field(reader, map, key, ret);
-
-    if (rc < 0 || (*ret)->kind == MIG_VALUE_NULL) {
-        return rc;
-    }
-    rc = check_kind(reader, key, *ret, MIG_VALUE_LIST);
-    if (rc < 0) {
-        return rc;
-    }
-    if ((*ret)->count > max) {
-        return mig_position_error(reader->error, MIG_E_CONFIG, reader->name, (*ret)->position,
-                                  "'%s' has %u items, the limit is %u", key, (*ret)->count, max);
-    }
-    for (uint32_t i = 0; rc == 0 && i < (*ret)->count; i++) {
-        rc = check_kind(reader, key, (*ret)->items[i], MIG_VALUE_MAP);
-    }
-    return rc;
-}
-
 static int read_ci(const struct reader *reader, const struct mig_profile *profile,
                    const struct mig_value *map, uint8_t *ret)
 {
     uint32_t value = 0, engine = 0;
-    int rc = find_number(reader, map, "ProfileID", UINT8_MAX, &value);
+    int rc = read_number(reader, map, "ProfileID", UINT8_MAX, &value);
 
     if (rc == 0) {
-        rc = find_number(reader, map, "EngProfileID", 0, &engine);
+        rc = read_number(reader, map, "EngProfileID", 0, &engine);
     }
     if (rc < 0) {
         return rc;
@@ -204,15 +207,16 @@ static int read_ci(const struct reader *reader, const struct mig_profile *profil
 static int read_placement(const struct reader *reader, const struct mig_profile *profile,
                           const struct mig_value *map, struct mig_target_gi *ret)
 {
-    const struct mig_value *placement = NULL;
+    const struct mig_value *placement = find_kind(reader, map, "Placement", MIG_VALUE_MAP);
     uint32_t start = 0, size = 0;
-    int rc = find_kind(reader, map, "Placement", MIG_VALUE_MAP, &placement);
+    int rc;
 
-    if (rc == 0) {
-        rc = find_number(reader, placement, "Start", MIG_UNIT_MAX - 1, &start);
+    if (!placement) {
+        return MIG_E_CONFIG;
     }
+    rc = read_number(reader, placement, "Start", MIG_UNIT_MAX - 1, &start);
     if (rc == 0) {
-        rc = find_number(reader, placement, "Size", MIG_UNIT_MAX, &size);
+        rc = read_number(reader, placement, "Size", MIG_UNIT_MAX, &size);
     }
     if (rc < 0) {
         return rc;
@@ -233,9 +237,9 @@ static int read_gi(const struct reader *reader, const struct mig_gpu *gpu,
 {
     const struct mig_model *model = gpu->layout.model;
     const struct mig_profile *profile;
-    const struct mig_value *cis = NULL;
+    const struct mig_value *cis;
     uint32_t value = 0;
-    int index, rc = find_number(reader, map, "ProfileID", UINT8_MAX, &value);
+    int index, rc = read_number(reader, map, "ProfileID", UINT8_MAX, &value);
 
     if (rc < 0) {
         return rc;
@@ -249,8 +253,12 @@ static int read_gi(const struct reader *reader, const struct mig_gpu *gpu,
     profile = &model->profiles[index];
     ret->profile = (uint8_t)index;
     rc = read_placement(reader, profile, map, ret);
-    if (rc == 0) {
-        rc = find_list(reader, map, "ComputeInstances", MIG_CI_MAX, &cis);
+    if (rc < 0) {
+        return rc;
+    }
+    cis = find_list(reader, map, "ComputeInstances", MIG_CI_MAX);
+    if (!cis) {
+        return MIG_E_CONFIG;
     }
     for (uint32_t i = 0; rc == 0 && i < cis->count; i++) {
         rc = read_ci(reader, profile, cis->items[i], &ret->ci_profiles[i]);
@@ -262,11 +270,11 @@ static int read_gi(const struct reader *reader, const struct mig_gpu *gpu,
 static int read_gis(const struct reader *reader, const struct mig_gpu *gpu,
                     const struct mig_value *map, struct mig_target *ret)
 {
-    const struct mig_value *gis = NULL;
-    int rc = find_list(reader, map, "GpuInstances", MIG_GI_MAX, &gis);
+    const struct mig_value *gis = find_list(reader, map, "GpuInstances", MIG_GI_MAX);
+    int rc = 0;
 
-    if (rc < 0 || gis->count == 0) {
-        return rc;
+    if (!gis || gis->count == 0) {
+        return gis ? 0 : MIG_E_CONFIG;
     }
     if (!gpu->layout.model) {
         return mig_position_error(reader->error, MIG_E_NO_FIT, reader->name, gis->position,
@@ -297,17 +305,18 @@ static int find_gpu(const struct reader *reader, const struct mig_value *uuid, u
 static int read_device(const struct reader *reader, const struct mig_value *map, bool mode_only,
                        struct mig_goal *goal)
 {
-    const struct mig_value *uuid = NULL;
+    const struct mig_value *uuid = find_kind(reader, map, "UUID", MIG_VALUE_TEXT);
     const struct mig_gpu *gpu;
     struct mig_gpu_goal *wanted;
     uint32_t index = 0, mode = 0;
-    int rc = find_kind(reader, map, "UUID", MIG_VALUE_TEXT, &uuid);
+    int rc;
 
-    if (rc == 0) {
-        rc = find_gpu(reader, uuid, &index);
+    if (!uuid) {
+        return MIG_E_CONFIG;
     }
+    rc = find_gpu(reader, uuid, &index);
     if (rc == 0) {
-        rc = find_number(reader, map, "MigMode", 1, &mode);
+        rc = read_number(reader, map, "MigMode", 1, &mode);
     }
     if (rc < 0) {
         return rc;
@@ -331,21 +340,21 @@ static int read_device(const struct reader *reader, const struct mig_value *map,
 static int read_root(const struct reader *reader, const struct mig_value *root, bool mode_only,
                      struct mig_goal *goal)
 {
-    const struct mig_value *version = NULL, *state = NULL, *devices = NULL;
-    int rc = check_kind(reader, "checkpoint", root, MIG_VALUE_MAP);
+    const struct mig_value *version, *state, *devices;
+    int rc = 0;
 
-    if (rc == 0) {
-        rc = find_kind(reader, root, "Version", MIG_VALUE_TEXT, &version);
+    if (!has_kind(reader, "checkpoint", root, MIG_VALUE_MAP)) {
+        return MIG_E_CONFIG;
     }
-    if (rc == 0 && strcmp(version->text, VERSION) != 0) {
-        rc = mig_position_error(reader->error, MIG_E_CONFIG, reader->name, version->position,
-                                "unknown version '%.64s', expected " VERSION, version->text);
+    version = find_kind(reader, root, "Version", MIG_VALUE_TEXT);
+    if (version && strcmp(version->text, VERSION) != 0) {
+        return mig_position_error(reader->error, MIG_E_CONFIG, reader->name, version->position,
+                                  "unknown version '%.64s', expected " VERSION, version->text);
     }
-    if (rc == 0) {
-        rc = find_kind(reader, root, "MigState", MIG_VALUE_MAP, &state);
-    }
-    if (rc == 0) {
-        rc = find_list(reader, state, "Devices", MIG_GPU_MAX, &devices);
+    state = version ? find_kind(reader, root, "MigState", MIG_VALUE_MAP) : NULL;
+    devices = state ? find_list(reader, state, "Devices", MIG_GPU_MAX) : NULL;
+    if (!devices) {
+        return MIG_E_CONFIG;
     }
     for (uint32_t i = 0; rc == 0 && i < devices->count; i++) {
         rc = read_device(reader, devices->items[i], mode_only, goal);

@@ -399,7 +399,7 @@ static int parse_entry_fields(struct parser *parser, const struct mig_value *map
                       "write {}");
     }
     if (!entry->enabled && entry->profile_count > 0) {
-        return refuse(parser, profiles->position,
+        return refuse(parser, entry->profiles[0].position,
                       "'mig-devices' names profiles although 'mig-enabled' is false");
     }
     return 0;

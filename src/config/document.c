@@ -136,13 +136,14 @@ static int syntax_error(struct reader *reader)
 /* Lines that start with '%'. One %YAML is usual, thousands are an attack on the parser's time. */
 static int check_directives(struct reader *reader)
 {
+    /* the last three end the encodings of U+0085, U+2028 and U+2029, which break lines too */
+    static const unsigned char breaks[] = {'\n', '\r', 0x85, 0xa8, 0xa9};
     unsigned count = 0;
 
     for (size_t i = 0; i < reader->size; i++) {
         unsigned char before = i > 0 ? (unsigned char)reader->text[i - 1] : (unsigned char)'\n';
 
-        /* the last three end the encodings of U+0085, U+2028 and U+2029, which break lines too */
-        if (reader->text[i] == '%' && memchr("\n\r\x85\xa8\xa9", before, 5) &&
+        if (reader->text[i] == '%' && memchr(breaks, before, sizeof(breaks)) &&
             ++count > DIRECTIVES_MAX) {
             return mig_position_error(reader->error, MIG_E_CONFIG, reader->name,
                                       position_of_offset(reader, i),

@@ -135,6 +135,7 @@ static bool read_exponent(const char *text, int *ret)
 static bool read_decimal(const char *text, struct decimal *ret)
 {
     bool after_point = false;
+    size_t count = 0;
     int exponent = 0;
 
     *ret = (struct decimal){.negative = *text == '-'};
@@ -144,12 +145,12 @@ static bool read_decimal(const char *text, struct decimal *ret)
     for (; isdigit((unsigned char)*text) || (*text == '.' && !after_point); text++) {
         if (*text == '.') {
             after_point = true;
-            continue;
+        } else if (count < WORD_MAX) {
+            ret->digits[count++] = *text;
+            ret->exponent -= after_point ? 1 : 0;
         }
-        ret->digits[ret->digit_count++] = *text;
-        ret->exponent -= after_point ? 1 : 0;
     }
-    if (ret->digit_count == 0) {
+    if (count == 0) {
         return false;
     }
     if (*text == 'e' || *text == 'E') {
@@ -158,6 +159,7 @@ static bool read_decimal(const char *text, struct decimal *ret)
         }
         text = "";
     }
+    ret->digit_count = count;
     ret->exponent += exponent;
     return *text == '\0';
 }
@@ -195,7 +197,7 @@ static bool resolve_decimal(const char *text, struct mig_scalar *ret)
 struct mig_scalar mig_scalar_resolve(const char *text)
 {
     struct mig_scalar scalar = {.kind = MIG_VALUE_TEXT};
-    char plain[WORD_MAX + 1];
+    char plain[WORD_MAX + 1] = "";
     size_t length = 0;
 
     if (resolve_word(text, &scalar) || !strchr("+-.0123456789", *text)) {

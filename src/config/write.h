@@ -13,14 +13,14 @@ struct mig_out_profile {
 struct mig_out_entry {
     char (*filters)[16]; /* "0x20B710DE" */
     size_t filter_count;
-    bool filter_is_text; /* one filter as a plain string, not as a list */
-    bool all;
     const uint32_t *devices;
     size_t device_count;
-    bool enabled;
-    bool profiles_unset; /* JSON says null instead of {} */
     struct mig_out_profile *profiles;
     size_t profile_count;
+    bool filter_is_text; /* one filter as a plain string, not as a list */
+    bool all;            /* instead of device numbers */
+    bool enabled;
+    bool profiles_unset; /* JSON says null instead of {} */
 };
 
 struct mig_out_config {

@@ -349,6 +349,27 @@ static void test_the_last_of_equal_keys_counts(void **state)
     mig_config_free(config);
 }
 
+static void test_merges(void **state)
+{
+    struct mig_config *config = NULL;
+
+    (void)state;
+    /* of a list the first wins, and what is written behind the merge wins over both */
+    assert_int_equal(parse("version: v1\nmig-configs:\n  a:\n"
+                           "  - &x {devices: all, mig-enabled: true, mig-devices: {1g.5gb: 1}}\n"
+                           "  - &y {devices: [1], mig-enabled: true, mig-devices: {2g.10gb: 1}}\n"
+                           "  - {<<: [*y, *x]}\n"
+                           "  - {<<: [*y, *x], devices: [2]}\n",
+                           &config),
+                     0);
+    assert_false(config->configs[0].entries[2].all);
+    assert_int_equal(config->configs[0].entries[2].devices[0].value, 1);
+    assert_string_equal(config->configs[0].entries[2].profiles[0].name, "2g.10gb");
+    assert_int_equal(config->configs[0].entries[3].devices[0].value, 2);
+    assert_null(config->problems);
+    mig_config_free(config);
+}
+
 static void test_complaints_have_a_place(void **state)
 {
     static const struct {
@@ -555,6 +576,7 @@ int main(void)
         cmocka_unit_test(test_shapes),
         cmocka_unit_test(test_names_are_those_of_the_json),
         cmocka_unit_test(test_the_last_of_equal_keys_counts),
+        cmocka_unit_test(test_merges),
         cmocka_unit_test(test_complaints_have_a_place),
         cmocka_unit_test(test_select),
         cmocka_unit_test(test_load),

@@ -81,6 +81,36 @@ static void test_kinds_get_filters(void **state)
     assert_non_null(strstr(text, "  all-disabled:\n  - devices: all\n"));
 }
 
+static void test_smaller_counts_come_first(void **state)
+{
+    static const char *const names[] = {"H100 NVL", "RTX PRO 5000 Blackwell"};
+    MIG_AUTO_FREE char *text = generate(names, 2, MIG_FORMAT_YAML);
+
+    (void)state;
+    assert_non_null(strstr(text, "  all-1g.24gb:\n"
+                                 "  - device-filter: [\"0x2BB310DE\"]\n    devices: all\n"
+                                 "    mig-enabled: true\n    mig-devices:\n      1g.24gb: 2\n"
+                                 "  - device-filter: [\"0x232110DE\"]\n"));
+}
+
+/* The plain profile that fits most often is the one that is meant, wherever it stands. */
+static void test_balanced_takes_the_smaller_profile(void **state)
+{
+    const struct mig_model *a100 = plan_model("A100-SXM4-40GB");
+    struct mig_profile profiles[MIG_PROFILE_MAX];
+    struct mig_model model = *a100;
+    const struct mig_model *models[] = {&model};
+    MIG_AUTO_FREE char *text = NULL;
+
+    (void)state;
+    for (unsigned i = 0; i < a100->profile_count; i++) {
+        profiles[i] = a100->profiles[a100->profile_count - 1 - i];
+    }
+    model.profiles = profiles;
+    assert_int_equal(mig_config_generate(models, 1, MIG_FORMAT_YAML, &text, &error), 0);
+    assert_non_null(strstr(text, "      1g.5gb: 2\n      2g.10gb: 1\n      3g.20gb: 1\n"));
+}
+
 static void test_media_and_graphics_names(void **state)
 {
     static const char *const names[] = {"RTX PRO 6000 Blackwell Server Edition"};
@@ -170,6 +200,8 @@ int main(void)
         cmocka_unit_test(test_one_a30),
         cmocka_unit_test(test_json_of_all_disabled),
         cmocka_unit_test(test_kinds_get_filters),
+        cmocka_unit_test(test_smaller_counts_come_first),
+        cmocka_unit_test(test_balanced_takes_the_smaller_profile),
         cmocka_unit_test(test_media_and_graphics_names),
         cmocka_unit_test(test_nothing_to_generate_from),
         cmocka_unit_test(test_the_whole_catalogue_is_valid),

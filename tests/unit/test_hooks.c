@@ -142,6 +142,12 @@ static void test_environment_is_replaced(void **state)
     assert_true(
         mig_text_starts_with(text, "A=1\nB=caller\nC=true\nMIG_PARTED_CONFIG_FILE=x\nPWD="));
     assert_null(strstr(text, "INHERITED"));
+    assert_int_equal(
+        run("hooks: {apply-start: [{command: /bin/sh, args: [-c, '/usr/bin/tr \"\\0\" "
+            "\"\\n\" < /proc/$$/environ | /usr/bin/grep B= > OUT'], envs: {B: own}}]}\n",
+            environment),
+        0);
+    assert_string_equal(take_output(), "B=caller\n"); /* once */
 }
 
 static void test_arguments_and_directory(void **state)
