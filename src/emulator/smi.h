@@ -89,8 +89,9 @@ struct smi_process {
     char name[256];
 };
 
-/* The processes of a GPU by type and id; *ret is malloc'd. Returns an NVML code. */
+/* The processes of a GPU by type; *ret is malloc'd. Returns an NVML code. */
 nvmlReturn_t smi_processes(const struct smi *smi, nvmlDevice_t gpu, struct smi_process **ret,
                            size_t *ret_count);
+void smi_sort_processes(struct smi_process *list, size_t count); /* by instance and pid */
 
 #endif

@@ -389,6 +389,7 @@ static void put_processes(struct writer *w)
         close_group(w, NULL, "processes");
         return;
     }
+    smi_sort_processes(list, count);
     open_group(w, "Processes", "processes");
     for (i = 0; i < count; i++) {
         put_process(w, &list[i]);

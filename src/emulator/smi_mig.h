@@ -63,9 +63,11 @@ smi_mig_verb smi_list_gi_profiles, smi_list_gi_placements, smi_list_gis;
 smi_mig_verb smi_list_ci_profiles, smi_list_ci_placements, smi_list_cis;
 smi_mig_verb smi_create_gis, smi_destroy_gis, smi_create_cis, smi_destroy_cis;
 
-/* smi_mig_read.c: all in the order in which nvidia-smi lists them. */
+/* smi_mig_read.c: all in the order of NVML's numbers, unless sorted for a list of profiles. */
 nvmlReturn_t smi_read_gi_profiles(const struct smi *smi, nvmlDevice_t gpu,
                                   struct smi_gi_profiles *ret);
+void smi_sort_gi_profiles(struct smi_gi_profiles *profiles);
+void smi_sort_ci_profiles(struct smi_ci_profiles *profiles);
 nvmlReturn_t smi_read_gis(const struct smi *smi, nvmlDevice_t gpu, const struct smi_ids *wanted,
                           struct smi_gis *ret);
 nvmlReturn_t smi_read_ci_profiles(const struct smi *smi, const struct smi_gi *gi,

@@ -79,6 +79,7 @@ int smi_list_gi_profiles(const struct smi *smi, const struct smi_mig_options *op
         struct smi_gi_profiles profiles;
         nvmlReturn_t code = smi_read_gi_profiles(smi, smi->gpus[g].handle, &profiles);
 
+        smi_sort_gi_profiles(&profiles);
         for (i = 0; code == NVML_SUCCESS && i < profiles.count; i++) {
             code = print_gi_profile(smi, &smi->gpus[g], &profiles.list[i], inner);
         }
@@ -131,6 +132,7 @@ int smi_list_gi_placements(const struct smi *smi, const struct smi_mig_options *
         struct smi_gi_profiles profiles;
         nvmlReturn_t code = smi_read_gi_profiles(smi, smi->gpus[g].handle, &profiles);
 
+        smi_sort_gi_profiles(&profiles);
         for (i = 0; code == NVML_SUCCESS && i < profiles.count; i++) {
             code = print_gi_placements(smi, &smi->gpus[g], &profiles.list[i]);
         }
@@ -236,6 +238,7 @@ static nvmlReturn_t print_ci_profiles(const struct smi *smi, const struct smi_gp
     size_t *shown = context;
     size_t i;
 
+    smi_sort_ci_profiles(&profiles);
     for (i = 0; code == NVML_SUCCESS && i < profiles.count; i++) {
         const nvmlComputeInstanceProfileInfo_v2_t *info = &profiles.list[i].info;
         unsigned available = 0;
@@ -356,10 +359,10 @@ int smi_list_cis(const struct smi *smi, const struct smi_mig_options *options)
     struct ci_listing listing = {.wanted = &options->ci, .shown = 0};
     nvmlReturn_t code = for_each_gi(smi, &options->gi, print_cis, &listing);
 
-    if (code == NVML_ERROR_NOT_FOUND && options->gi.count > 0) {
+    if (code == NVML_ERROR_NOT_FOUND) {
         return none_found(smi, "GPU instances");
     }
-    if (code != NVML_SUCCESS && code != NVML_ERROR_NOT_FOUND) {
+    if (code != NVML_SUCCESS) {
         return fail(smi, "compute instances", code);
     }
     return listing.shown > 0 ? 0 : none_found(smi, "compute instances");

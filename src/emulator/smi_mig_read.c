@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reading profiles and instances for the `mig` verb. Profiles are walked by their NVML number: a
- * gap answers NOT_SUPPORTED, the end INVALID_ARGUMENT. The order is that of NVIDIA's tool: by
- * slices, then memory, then the driver's id; instances by slices, then their id.
+ * gap answers NOT_SUPPORTED, the end INVALID_ARGUMENT. Instances come in the order of that walk, as
+ * in NVIDIA's tool; where it lists profiles it sorts them by slices, then memory, then the driver's
+ * id.
  */
 #include "emulator/smi_mig.h"
 
@@ -79,20 +80,20 @@ nvmlReturn_t smi_read_gi_profiles(const struct smi *smi, nvmlDevice_t gpu,
         walk_profiles(smi, &gpu, ask_gi_profile, ret->list, sizeof(ret->list[0]), &ret->count);
     size_t i;
 
-    qsort(ret->list, ret->count, sizeof(ret->list[0]), compare_gi_profiles);
     for (i = 0; i < ret->count; i++) {
         ret->list[i].name = bare_name(ret->list[i].info.name);
     }
     return code;
 }
 
-static int compare_gis(const void *a, const void *b)
+void smi_sort_gi_profiles(struct smi_gi_profiles *profiles)
 {
-    const struct smi_gi *left = a;
-    const struct smi_gi *right = b;
-    int order = compare_u64(left->profile.info.sliceCount, right->profile.info.sliceCount);
+    size_t i;
 
-    return order ? order : compare_u64(left->info.id, right->info.id);
+    qsort(profiles->list, profiles->count, sizeof(profiles->list[0]), compare_gi_profiles);
+    for (i = 0; i < profiles->count; i++) { /* the names have moved with the rows */
+        profiles->list[i].name = bare_name(profiles->list[i].info.name);
+    }
 }
 
 static nvmlReturn_t add_gis_of_profile(const struct smi *smi, nvmlDevice_t gpu,
@@ -132,7 +133,6 @@ nvmlReturn_t smi_read_gis(const struct smi *smi, nvmlDevice_t gpu, const struct 
     for (i = 0; code == NVML_SUCCESS && i < profiles.count; i++) {
         code = add_gis_of_profile(smi, gpu, &profiles.list[i], wanted, ret);
     }
-    qsort(ret->list, ret->count, sizeof(ret->list[0]), compare_gis);
     for (i = 0; i < ret->count; i++) {
         ret->list[i].profile.name = bare_name(ret->list[i].profile.info.name);
     }
@@ -189,7 +189,6 @@ nvmlReturn_t smi_read_ci_profiles(const struct smi *smi, const struct smi_gi *gi
         walk_profiles(smi, gi, ask_ci_profile, ret->list, sizeof(ret->list[0]), &ret->count);
     size_t i;
 
-    qsort(ret->list, ret->count, sizeof(ret->list[0]), compare_ci_profiles);
     for (i = 0; i < ret->count; i++) {
         ret->list[i].name = bare_name(ret->list[i].info.name);
     }
@@ -197,9 +196,14 @@ nvmlReturn_t smi_read_ci_profiles(const struct smi *smi, const struct smi_gi *gi
     return code;
 }
 
-static int compare_cis(const void *a, const void *b)
+void smi_sort_ci_profiles(struct smi_ci_profiles *profiles)
 {
-    return compare_u64(((const struct smi_ci *)a)->info.id, ((const struct smi_ci *)b)->info.id);
+    size_t i;
+
+    qsort(profiles->list, profiles->count, sizeof(profiles->list[0]), compare_ci_profiles);
+    for (i = 0; i < profiles->count; i++) {
+        profiles->list[i].name = bare_name(profiles->list[i].info.name);
+    }
 }
 
 static nvmlReturn_t add_cis_of_profile(const struct smi *smi, const struct smi_gi *gi,
@@ -239,7 +243,6 @@ nvmlReturn_t smi_read_cis(const struct smi *smi, const struct smi_gi *gi,
     for (i = 0; code == NVML_SUCCESS && i < profiles.count; i++) {
         code = add_cis_of_profile(smi, gi, &profiles.list[i], wanted, ret);
     }
-    qsort(ret->list, ret->count, sizeof(ret->list[0]), compare_cis);
     for (i = 0; i < ret->count; i++) {
         ret->list[i].profile.name = bare_name(ret->list[i].profile.info.name);
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The processes of a GPU, compute and graphics, in the order in which nvidia-smi shows them: by
- * GPU instance, compute instance and pid. A full GPU has few; the list grows until the driver is
- * satisfied, up to SMI_PROCESS_MAX.
+ * The processes of a GPU, compute and graphics, in the driver's order, which --query-compute-apps
+ * shows; the table and -q sort them by GPU instance, compute instance and pid. A full GPU has few;
+ * the list grows until the driver is satisfied, up to SMI_PROCESS_MAX.
  */
 #include "emulator/smi.h"
 
@@ -102,8 +102,12 @@ nvmlReturn_t smi_processes(const struct smi *smi, nvmlDevice_t gpu, struct smi_p
             fill_process(smi, &infos[i], types[kind], &list[count++]);
         }
     }
-    qsort(list, count, sizeof(*list), compare_processes);
     *ret = MIG_TAKE(list);
     *ret_count = count;
     return NVML_SUCCESS;
+}
+
+void smi_sort_processes(struct smi_process *list, size_t count)
+{
+    qsort(list, count, sizeof(*list), compare_processes);
 }

@@ -184,8 +184,8 @@ static void print_gpu_mode(const struct smi *smi, const struct smi_gpu *gpu)
         smi_cell_right(layout->gpu[2], "N/A");
     } else {
         smi_cell_right(layout->gpu[2], "%s%s",
-                       current == NVML_DEVICE_MIG_ENABLE ? "Enabled" : "Disabled",
-                       current == pending ? "" : "*");
+                       pending == NVML_DEVICE_MIG_ENABLE ? "Enabled" : "Disabled",
+                       current == pending ? "" : "*"); /* the star: not in force yet */
     }
     puts("|");
 }
@@ -401,6 +401,7 @@ static void print_processes(const struct smi *smi)
         if (smi_processes(smi, smi->gpus[i].handle, &list, &count) != NVML_SUCCESS) {
             continue;
         }
+        smi_sort_processes(list, count);
         for (p = 0; p < count; p++) {
             print_process(smi, &smi->gpus[i], &list[p]);
         }

@@ -167,7 +167,7 @@ class Refusals(NodeCase):
         row = self.succeeds(node.smi("--query-gpu=mig.mode.current,mig.mode.pending",
                                      "--format=csv,noheader"))
         self.assertEqual(row, "Disabled, Enabled\n")
-        self.assertIn("Disabled* |", node.smi().stdout)
+        self.assertIn("Enabled* |", node.smi().stdout)
         self.succeeds(node.smi("-r", "-i", "0"))
         self.assertNotIn("Disabled", self.succeeds(node.smi("--query-gpu=mig.mode.current",
                                                             "--format=csv,noheader")))
