@@ -22,14 +22,14 @@ struct verb_row {
 static const struct verb_row verbs[] = {
     {"create", migemu_create, "NODE --gpu NAME[*COUNT] ... [OPTION ...]",
      "make an emulated machine",
-     "  --gpu NAME[*COUNT]   a GPU of the catalogue, by name or alias; may be repeated\n"
-     "  --driver VERSION     driver version; default 550.90.07, or what the GPUs need\n"
-     "  --gi-numbering WHAT  direct (default) or half-swapped, for boards of 8 units\n"
-     "  --mig on|off         MIG mode of all GPUs; default off, as shipped\n"
-     "  --persistence on|off persistence mode; default off\n"
-     "  --permission WHO     who may change instances: owner (and root, default), open, root\n"
-     "  --seed N             UUIDs and serials; the same seed gives the same; default 1\n"
-     "  --force              replace a machine that is there\n"},
+     "  --gpu NAME[*COUNT]    a GPU of the catalogue, by name or alias; may be repeated\n"
+     "  --driver VERSION      driver version; default 550.90.07, or what the GPUs need\n"
+     "  --gi-numbering WHAT   direct (default) or half-swapped, for boards of 8 units\n"
+     "  --mig on|off          MIG mode of all GPUs; default off, as shipped\n"
+     "  --persistence on|off  persistence mode; default off\n"
+     "  --permission WHO      who may change instances: owner (and root, default), open, root\n"
+     "  --seed N              UUIDs and serials; the same seed gives the same; default 1\n"
+     "  --force               replace a machine that is there\n"},
     {"destroy", migemu_destroy, "NODE", "remove the machine and its directory", ""},
     {"show", migemu_show, "NODE", "what the machine is and the state it is in", ""},
     {"env", migemu_env, "NODE", "lines for a shell: eval \"$(migemu env NODE)\"", ""},
@@ -48,10 +48,10 @@ static const struct verb_row verbs[] = {
     {"holder", migemu_holder,
      "add NODE --on PLACE [OPTION ...] | list NODE | remove NODE NUMBER|all",
      "users that no process list shows",
-     "  --on PLACE           GPU index or UUID, GPU:GI, GPU:GI:CI, or MIG UUID\n"
-     "  --kind leaked|client a handle that was never closed (default), or a kernel client\n"
-     "  --name NAME          such as nvidia_drm\n"
-     "  --persistent         back again after a reset or reboot\n"},
+     "  --on PLACE            GPU index or UUID, GPU:GI, GPU:GI:CI, or MIG UUID\n"
+     "  --kind leaked|client  a handle that was never closed (default), or a kernel client\n"
+     "  --name NAME           such as nvidia_drm\n"
+     "  --persistent          back again after a reset or reboot\n"},
     {"fault", migemu_fault, "add NODE RULE | list NODE | clear NODE [NUMBER]",
      "let calls fail, hang or kill their caller",
      "RULE: FUNCTION [gpu=N] [nth=N] [hits=N] [delay=MS] [chance=PERCENT] [seed=N]\n"
@@ -64,12 +64,17 @@ static const struct verb_row verbs[] = {
      "  persistence=on|off           persistence mode\n"
      "  lost=on|off                  fell off the bus\n"
      "  reset-required=on|off        nothing works before a reset\n"
-     "  load=PERCENT                 of the whole GPU; memory-load=PERCENT\n"
+     "  load=PERCENT                 of the whole GPU\n"
+     "  memory-load=PERCENT          of its memory\n"
      "Of the machine:\n"
      "  permission=owner|open|root   who may change instances\n"
      "  driver-unloaded=on|off       no driver: nvmlInit fails\n"
-     "  gi-create-ms=N               how long calls take; also gi-destroy-ms, ci-create-ms,\n"
-     "                               ci-destroy-ms, mode-ms and query-us\n"},
+     "  gi-create-ms=N               how long creating a GPU instance takes\n"
+     "  gi-destroy-ms=N              destroying one\n"
+     "  ci-create-ms=N               creating a compute instance\n"
+     "  ci-destroy-ms=N              destroying one\n"
+     "  mode-ms=N                    changing the MIG mode\n"
+     "  query-us=N                   every call\n"},
     {"xid", migemu_xid, "NODE --gpu N [--gi N [--ci N]] NUMBER", "let a critical error happen",
      "79 takes the GPU off the bus, 48 and 95 make a reset necessary, 94 ends the processes of\n"
      "one instance; every error is an event for all programs that wait for one.\n"},

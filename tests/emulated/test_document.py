@@ -67,11 +67,40 @@ class Document(NodeCase):
                 self.assertRegex(output, r"\A" + pattern(expected) + r"\Z")
 
     def test_names_every_verb(self):
-        listed = re.findall(r"^  ([a-z]+) ", self.succeeds(call(MIGEMU, "--help")), flags=re.M)
+        listed = re.findall(r"^  ([a-z]+)  ", self.succeeds(call(MIGEMU, "--help")), flags=re.M)
         text = DOCUMENT.read_text(encoding="utf-8")
         self.assertGreater(len(listed), 15)
         for verb in listed:
             self.assertRegex(text, rf"`(migemu )?{verb}\b", verb)
+
+
+class Pages(NodeCase):
+    """What is generated from migemu's help."""
+
+    def verbs(self):
+        return re.findall(r"^  ([a-z]+)  ", self.succeeds(call(MIGEMU, "--help")), flags=re.M)
+
+    def test_man_page_has_all_of_the_help(self):
+        page = (BUILD / "man/migemu.1.scd").read_text(encoding="utf-8").replace("\\", "")
+        for verb in self.verbs():
+            text = self.succeeds(call(MIGEMU, verb, "--help"))
+            self.assertIn(f"\n## {verb}\n", page)
+            for option in re.findall(r"^  (--?\S+|\S+=\S+)", text, flags=re.M):
+                self.assertIn(f"\n*{option}", page)
+        manual = BUILD / "man/migemu.1"
+        if manual.exists():
+            self.assertIn(".TH", manual.read_text(encoding="utf-8"))
+
+    def test_bash_completes(self):
+        def complete(*words):
+            script = (f'source "{BUILD}/src/cli/completions/migemu"; COMP_WORDS=({" ".join(words)}); '
+                      f'COMP_CWORD={len(words) - 1}; _migemu; printf "%s\\n" "${{COMPREPLY[@]}}"')
+            return self.succeeds(call("bash", "-c", script)).split()
+        self.assertEqual(sorted(complete("migemu", "''")), sorted(self.verbs()))
+        self.assertEqual(complete("migemu", "cr"), ["create"])
+        self.assertIn("--driver", complete("migemu", "create", "--d"))
+        self.assertEqual(complete("migemu", "job", "sto"), ["stop"])
+        self.assertEqual(complete("migemu", "set", "node", "gi-c"), ["gi-create-ms="])
 
 
 class Examples(NodeCase):
