@@ -214,6 +214,13 @@ nvmlReturn_t emu_DeviceGetGpuInstanceRemainingCapacity(struct emu_call *call, un
 
 /* ---- GPU instances -------------------------------------------------------------------------- */
 
+/* The entry of a latency option that is kept by slices. */
+static size_t slice_option(const struct emu_call *call, unsigned profile, size_t option)
+{
+    unsigned slices = call->info->profiles[profile].slice_count;
+    return option + (slices <= EMU_SLICE_MAX ? slices : EMU_SLICE_MAX) * sizeof(uint32_t);
+}
+
 static nvmlReturn_t create_gi(struct emu_call *call, unsigned id,
                               const nvmlGpuInstancePlacement_t *placement, nvmlGpuInstance_t *ret)
 {
@@ -229,7 +236,6 @@ static nvmlReturn_t create_gi(struct emu_call *call, unsigned id,
     if (placement && placement->size != call->info->profiles[profile].size) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    emu_latency_wait(call, offsetof(struct emu_latency, gi_create_ms));
     rc = emu_change_begin(call, &change);
     if (rc != NVML_SUCCESS) {
         return rc;
@@ -242,7 +248,8 @@ static nvmlReturn_t create_gi(struct emu_call *call, unsigned id,
         *ret = emu_gi_handle(&change.state->gpus[gpu], gpu, gi);
         call->gi = gi; /* for the trace */
     }
-    return emu_instances_end(call, &change, rc);
+    return emu_instances_end_late(
+        call, &change, rc, slice_option(call, profile, offsetof(struct emu_latency, gi_create_ms)));
 }
 
 nvmlReturn_t emu_DeviceCreateGpuInstance(struct emu_call *call, unsigned int id,
@@ -258,16 +265,16 @@ nvmlReturn_t emu_DeviceCreateGpuInstanceWithPlacement(struct emu_call *call, uns
     return placement ? create_gi(call, id, placement, instance) : NVML_ERROR_INVALID_ARGUMENT;
 }
 
+static nvmlReturn_t destroy_gi(const struct emu_call *call, struct emu_state *state)
+{
+    return emu_gi_destroy(state, (unsigned)call->gpu, call->gi);
+}
+
 nvmlReturn_t emu_GpuInstanceDestroy(struct emu_call *call)
 {
-    struct emu_transaction change;
-    emu_latency_wait(call, offsetof(struct emu_latency, gi_destroy_ms));
-    nvmlReturn_t rc = emu_change_begin(call, &change);
-    if (rc != NVML_SUCCESS) {
-        return rc;
-    }
-    return emu_instances_end(call, &change,
-                             emu_gi_destroy(change.state, (unsigned)call->gpu, call->gi));
+    size_t option = offsetof(struct emu_latency, gi_destroy_ms);
+    return emu_change_late(call, slice_option(call, emu_call_gi(call)->profile, option),
+                           destroy_gi);
 }
 
 nvmlReturn_t emu_DeviceGetGpuInstances(struct emu_call *call, unsigned int id,
@@ -467,7 +474,6 @@ static nvmlReturn_t create_ci(struct emu_call *call, unsigned id,
                       placement->start == EMU_START_ANY)) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    emu_latency_wait(call, offsetof(struct emu_latency, ci_create_ms));
     rc = emu_change_begin(call, &change);
     if (rc != NVML_SUCCESS) {
         return rc;
@@ -479,7 +485,7 @@ static nvmlReturn_t create_ci(struct emu_call *call, unsigned id,
         *ret = emu_ci_handle(&change.state->gpus[gpu], gpu, call->gi, ci);
         call->ci = ci; /* for the trace */
     }
-    return emu_instances_end(call, &change, rc);
+    return emu_instances_end_late(call, &change, rc, offsetof(struct emu_latency, ci_create_ms));
 }
 
 nvmlReturn_t emu_GpuInstanceCreateComputeInstance(struct emu_call *call, unsigned int id,
@@ -496,16 +502,14 @@ emu_GpuInstanceCreateComputeInstanceWithPlacement(struct emu_call *call, unsigne
     return placement ? create_ci(call, id, placement, instance) : NVML_ERROR_INVALID_ARGUMENT;
 }
 
+static nvmlReturn_t destroy_ci(const struct emu_call *call, struct emu_state *state)
+{
+    return emu_ci_destroy(state, (unsigned)call->gpu, call->gi, call->ci);
+}
+
 nvmlReturn_t emu_ComputeInstanceDestroy(struct emu_call *call)
 {
-    struct emu_transaction change;
-    emu_latency_wait(call, offsetof(struct emu_latency, ci_destroy_ms));
-    nvmlReturn_t rc = emu_change_begin(call, &change);
-    if (rc != NVML_SUCCESS) {
-        return rc;
-    }
-    return emu_instances_end(call, &change,
-                             emu_ci_destroy(change.state, (unsigned)call->gpu, call->gi, call->ci));
+    return emu_change_late(call, offsetof(struct emu_latency, ci_destroy_ms), destroy_ci);
 }
 
 nvmlReturn_t emu_GpuInstanceGetComputeInstances(struct emu_call *call, unsigned int id,

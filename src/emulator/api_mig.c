@@ -21,6 +21,21 @@ nvmlReturn_t emu_DeviceGetMigMode(struct emu_call *call, unsigned int *mode, uns
     return NVML_SUCCESS;
 }
 
+/* While the driver is at it the mode is pending, for everybody to see. */
+static nvmlReturn_t wait_for_mode(struct emu_call *call, struct emu_transaction *change,
+                                  unsigned mode)
+{
+    emu_abort(change);
+    nvmlReturn_t rc = emu_change_begin(call, change);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    change->state->gpus[call->gpu].mode_pending = (uint8_t)mode;
+    emu_commit(change);
+    emu_latency_wait(call, offsetof(struct emu_latency, mode_ms));
+    return emu_change_begin(call, change);
+}
+
 nvmlReturn_t emu_DeviceSetMigMode(struct emu_call *call, unsigned int mode,
                                   nvmlReturn_t *activation)
 {
@@ -31,12 +46,20 @@ nvmlReturn_t emu_DeviceSetMigMode(struct emu_call *call, unsigned int mode,
     if (!call->info->mig_capable) {
         return NVML_ERROR_NOT_SUPPORTED;
     }
-    emu_latency_wait(call, offsetof(struct emu_latency, mode_ms));
     nvmlReturn_t rc = emu_change_begin(call, &change);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
-    rc = emu_mode_set(call->node, change.state, (unsigned)call->gpu, mode, activation);
+    unsigned gpu = (unsigned)call->gpu, before = call->state.mode;
+    rc = emu_mode_set(call->node, change.state, gpu, mode, activation);
+    if (rc == NVML_SUCCESS && change.state->gpus[gpu].mode != before &&
+        emu_latency_ms(call, offsetof(struct emu_latency, mode_ms)) > 0) {
+        rc = wait_for_mode(call, &change, mode);
+        if (rc != NVML_SUCCESS) {
+            return rc;
+        }
+        rc = emu_mode_set(call->node, change.state, gpu, mode, activation);
+    }
     return emu_instances_end(call, &change, rc);
 }
 

@@ -44,20 +44,9 @@ nvmlReturn_t emu_instances_end(const struct emu_call *call, struct emu_transacti
     return rc;
 }
 
-static nvmlReturn_t reset(struct emu_call *call)
+static nvmlReturn_t reset(const struct emu_call *call, struct emu_state *state)
 {
-    struct emu_transaction change;
-    nvmlReturn_t rc;
-
-    if (call->is_mig_device) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    rc = emu_change_begin(call, &change);
-    if (rc != NVML_SUCCESS) {
-        return rc;
-    }
-    rc = emu_gpu_reset(call->node, change.state, (unsigned)call->gpu);
-    return emu_instances_end(call, &change, rc);
+    return emu_gpu_reset(call->node, state, (unsigned)call->gpu);
 }
 
 nvmlReturn_t migemu_reset_gpu(nvmlDevice_t device)
@@ -66,7 +55,9 @@ nvmlReturn_t migemu_reset_gpu(nvmlDevice_t device)
     nvmlReturn_t rc = emu_enter(&call, EMU_F_migemu_reset_gpu, EMU_HANDLE_GPU, (uintptr_t)device);
 
     if (rc == NVML_SUCCESS) {
-        rc = reset(&call);
+        rc = call.is_mig_device
+                 ? NVML_ERROR_INVALID_ARGUMENT
+                 : emu_change_late(&call, offsetof(struct emu_latency, reset_ms), reset);
     }
     return emu_leave(&call, rc);
 }

@@ -232,26 +232,18 @@ static void pause_ms(uint32_t duration_ms)
 
 /* The front of the state's options, read in one go. */
 struct options {
-    struct emu_latency latency;
-    uint32_t fault_count, process_count;
+    uint32_t query_us, reserved, fault_count, process_count;
 };
-_Static_assert(offsetof(struct emu_state, fault_count) - offsetof(struct emu_state, latency) ==
-                   offsetof(struct options, fault_count),
+_Static_assert(offsetof(struct emu_state, query_us) % 8 == 0 &&
+                   offsetof(struct emu_state, fault_count) - offsetof(struct emu_state, query_us) ==
+                       offsetof(struct options, fault_count),
                "the same order as in the state");
 
 static struct options read_options(const struct emu_machine *machine)
 {
     struct options options = {.fault_count = 0};
-    emu_machine_read_part(machine, offsetof(struct emu_state, latency), &options, sizeof options);
+    emu_machine_read_part(machine, offsetof(struct emu_state, query_us), &options, sizeof options);
     return options;
-}
-
-void emu_latency_wait(const struct emu_call *call, size_t option)
-{
-    struct emu_latency latency = read_options(call->machine).latency;
-    uint32_t duration_ms = 0;
-    memcpy(&duration_ms, (const char *)&latency + option, sizeof duration_ms);
-    pause_ms(duration_ms);
 }
 
 /* What the fault script wants at this point; a call that has failed keeps its own code. */
@@ -297,8 +289,8 @@ nvmlReturn_t emu_enter(struct emu_call *call, unsigned function, unsigned rule, 
     call->is_ci_device = false;
     struct options options = read_options(call->machine);
     call->has_faults = options.fault_count > 0;
-    if (options.latency.query_us > 0) {
-        pause_ns((uint64_t)options.latency.query_us * 1000u);
+    if (options.query_us > 0) {
+        pause_ns((uint64_t)options.query_us * 1000u);
     }
     unsigned kind = rule & EMU_HANDLE_MASK;
     nvmlReturn_t rc = kind == EMU_HANDLE_NONE ? NVML_SUCCESS : emu_resolve(call, kind, handle);
@@ -414,6 +406,52 @@ nvmlReturn_t emu_change_end(struct emu_transaction *change, nvmlReturn_t rc)
         emu_abort(change);
     }
     return rc;
+}
+
+uint32_t emu_latency_ms(const struct emu_call *call, size_t option)
+{
+    struct emu_latency latency = {.mode_ms = 0};
+    uint32_t duration_ms = 0;
+    emu_machine_read_part(call->machine, offsetof(struct emu_state, latency), &latency,
+                          sizeof latency);
+    memcpy(&duration_ms, (const char *)&latency + option, sizeof duration_ms);
+    return duration_ms;
+}
+
+void emu_latency_wait(const struct emu_call *call, size_t option)
+{
+    pause_ms(emu_latency_ms(call, option));
+}
+
+nvmlReturn_t emu_instances_end_late(const struct emu_call *call, struct emu_transaction *change,
+                                    nvmlReturn_t rc, size_t option)
+{
+    rc = emu_instances_end(call, change, rc);
+    if (rc == NVML_SUCCESS) {
+        emu_latency_wait(call, option);
+    }
+    return rc;
+}
+
+nvmlReturn_t emu_change_late(struct emu_call *call, size_t option, emu_operation *operation)
+{
+    struct emu_transaction change;
+    nvmlReturn_t rc = emu_change_begin(call, &change);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    rc = operation(call, change.state);
+    uint32_t duration_ms = rc == NVML_SUCCESS ? emu_latency_ms(call, option) : 0;
+    if (duration_ms > 0) {
+        emu_abort(&change);
+        pause_ms(duration_ms);
+        rc = emu_change_begin(call, &change);
+        if (rc != NVML_SUCCESS) {
+            return rc;
+        }
+        rc = operation(call, change.state);
+    }
+    return emu_instances_end(call, &change, rc);
 }
 
 /* ---- text ----------------------------------------------------------------------------------- */

@@ -78,8 +78,18 @@ nvmlReturn_t emu_change_end(struct emu_transaction *change, nvmlReturn_t rc);
 nvmlReturn_t emu_instances_end(const struct emu_call *call, struct emu_transaction *change,
                                nvmlReturn_t rc);
 
-/* Sleeps as the latency option at this offset of struct emu_latency says. */
+/* The latency option at this offset of struct emu_latency, and a wait as long as it says. */
+uint32_t emu_latency_ms(const struct emu_call *call, size_t option);
 void emu_latency_wait(const struct emu_call *call, size_t option);
+
+/* emu_instances_end, and the call takes its time: others see the new instance already. */
+nvmlReturn_t emu_instances_end_late(const struct emu_call *call, struct emu_transaction *change,
+                                    nvmlReturn_t rc, size_t option);
+
+/* A whole change of instances that is judged at once and comes into force when its time is over;
+ * others see the old state until then, and may change it. */
+typedef nvmlReturn_t emu_operation(const struct emu_call *call, struct emu_state *state);
+nvmlReturn_t emu_change_late(struct emu_call *call, size_t option, emu_operation *operation);
 
 /* A figure of the description that may be unknown: 0 then. */
 static inline unsigned emu_known(int value)

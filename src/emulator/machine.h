@@ -31,6 +31,7 @@
 #define EMU_START_MAX 16
 #define EMU_CI_START_MAX 8
 #define EMU_UNIT_MAX 32
+#define EMU_SLICE_MAX 8
 #define EMU_GI_MAX 16 /* a GI's slot is its id; ids go to MAX_GPU_INSTANCE_IDS - 1 */
 #define EMU_CI_MAX 8  /* a CI's slot is its id */
 #define EMU_PROCESS_MAX 256
@@ -210,9 +211,10 @@ enum emu_permission {
     EMU_PERMISSION_ROOT
 };
 
-/* How long operations take; 0 by default. */
+/* How long changes take; 0 by default. GPU instances by the slices of their profile. */
 struct emu_latency {
-    uint32_t gi_create_ms, gi_destroy_ms, ci_create_ms, ci_destroy_ms, mode_ms, query_us;
+    uint32_t gi_create_ms[EMU_SLICE_MAX + 1], gi_destroy_ms[EMU_SLICE_MAX + 1];
+    uint32_t ci_create_ms, ci_destroy_ms, mode_ms, reset_ms;
 };
 
 struct emu_state {
@@ -225,9 +227,12 @@ struct emu_state {
     uint32_t driver_unloaded; /* nvmlInit says DRIVER_NOT_LOADED */
     uint64_t token_count;
     struct emu_latency latency;
+    /* What every call looks at. */
+    uint32_t query_us; /* how long it takes */
+    uint32_t reserved;
     uint32_t fault_count; /* rules in use */
     uint32_t process_count, holder_count;
-    uint32_t reserved;
+    uint32_t reserved_too;
     struct emu_process processes[EMU_PROCESS_MAX];
     struct emu_holder holders[EMU_HOLDER_MAX];
     struct emu_fault faults[EMU_FAULT_MAX];

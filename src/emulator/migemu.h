@@ -100,6 +100,9 @@ int migemu_describe_gpu(const struct mig_model *model, unsigned index, uint64_t 
 /* The model of a name on the command line; complains and lists near names. */
 const struct mig_model *migemu_find_model(const char *name);
 
+/* How long changes take on a kind of board: "a30", "a100", "h100", or "off"; false for others. */
+bool migemu_latency_preset(const char *name, struct emu_latency *ret);
+
 /* ---- paths ---- */
 
 struct migemu_paths {

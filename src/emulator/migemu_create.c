@@ -23,6 +23,7 @@ struct create_request {
     unsigned count;
     const char *driver; /* NULL: chosen by the GPUs */
     enum emu_numbering numbering;
+    struct emu_latency latency;
     bool mig, persistence, force;
     unsigned permission;
     uint64_t seed;
@@ -202,6 +203,10 @@ static int apply_option(struct create_request *request, int option, const char *
         return status;
     case 'w':
         return parse_word("permission", value, permissions, 3, &request->permission);
+    case 'l':
+        return migemu_latency_preset(value, &request->latency)
+                   ? 0
+                   : migemu_usage("create", "'%s' is no value for --latency", value);
     case 's':
         return mig_text_parse_base0(value, UINT64_MAX, &request->seed)
                    ? 0
@@ -223,6 +228,7 @@ static int parse_request(int argc, char **argv, struct create_request *request)
                                             {"mig", required_argument, NULL, 'm'},
                                             {"persistence", required_argument, NULL, 'p'},
                                             {"permission", required_argument, NULL, 'w'},
+                                            {"latency", required_argument, NULL, 'l'},
                                             {"seed", required_argument, NULL, 's'},
                                             {"force", no_argument, NULL, 'f'},
                                             {NULL, 0, NULL, 0}};
@@ -386,8 +392,8 @@ static int describe_node(const struct create_request *request, struct emu_node_i
     return 0;
 }
 
-/* The modes that --mig and --persistence ask for. */
-static int set_modes(const struct emu_machine *machine, const struct create_request *request)
+/* What --mig, --persistence and --latency ask for. */
+static int set_options(const struct emu_machine *machine, const struct create_request *request)
 {
     struct emu_transaction transaction;
     unsigned i;
@@ -405,6 +411,7 @@ static int set_modes(const struct emu_machine *machine, const struct create_requ
         }
         transaction.state->gpus[i].persistence = request->persistence;
     }
+    transaction.state->latency = request->latency;
     emu_commit(&transaction);
     return 0;
 }
@@ -452,7 +459,7 @@ static int fill_node(const char *node, const struct emu_node_info *info,
     }
     rc = migemu_open(node, &machine);
     if (rc == 0) {
-        rc = set_modes(machine, request);
+        rc = set_options(machine, request);
     }
     if (rc != 0) {
         return rc;

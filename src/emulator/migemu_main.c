@@ -28,6 +28,7 @@ static const struct verb_row verbs[] = {
      "  --mig on|off          MIG mode of all GPUs; default off, as shipped\n"
      "  --persistence on|off  persistence mode; default off\n"
      "  --permission WHO      who may change instances: owner (and root, default), open, root\n"
+     "  --latency PRESET      how long changes take: off (default), a30, a100, h100\n"
      "  --seed N              UUIDs and serials; the same seed gives the same; default 1\n"
      "  --force               replace a machine that is there\n"},
     {"destroy", migemu_destroy, "NODE", "remove the machine and its directory", ""},
@@ -69,11 +70,13 @@ static const struct verb_row verbs[] = {
      "Of the machine:\n"
      "  permission=owner|open|root   who may change instances\n"
      "  driver-unloaded=on|off       no driver: nvmlInit fails\n"
+     "  latency=PRESET               how long changes take: off, a30, a100, h100; or one by one:\n"
      "  gi-create-ms=N               how long creating a GPU instance takes\n"
      "  gi-destroy-ms=N              destroying one\n"
      "  ci-create-ms=N               creating a compute instance\n"
      "  ci-destroy-ms=N              destroying one\n"
      "  mode-ms=N                    changing the MIG mode\n"
+     "  reset-ms=N                   resetting a GPU\n"
      "  query-us=N                   every call\n"},
     {"xid", migemu_xid, "NODE --gpu N [--gi N [--ci N]] NUMBER", "let a critical error happen",
      "79 takes the GPU off the bus, 48 and 95 make a reset necessary, 94 ends the processes of\n"

@@ -15,6 +15,7 @@ enum value_kind {
     VALUE_NUMBER,     /* up to `max` */
     VALUE_CODE,       /* an nvmlReturn_t by name; none */
     VALUE_PERMISSION, /* owner, open, root */
+    VALUE_LATENCY,    /* a preset; off */
 };
 
 struct option_row {
@@ -54,7 +55,9 @@ static const struct option_row rows[] = {
     MACHINE_ROW("ci-create-ms", VALUE_NUMBER, latency.ci_create_ms, DURATION_MAX),
     MACHINE_ROW("ci-destroy-ms", VALUE_NUMBER, latency.ci_destroy_ms, DURATION_MAX),
     MACHINE_ROW("mode-ms", VALUE_NUMBER, latency.mode_ms, DURATION_MAX),
-    MACHINE_ROW("query-us", VALUE_NUMBER, latency.query_us, DURATION_MAX),
+    MACHINE_ROW("reset-ms", VALUE_NUMBER, latency.reset_ms, DURATION_MAX),
+    MACHINE_ROW("query-us", VALUE_NUMBER, query_us, DURATION_MAX),
+    MACHINE_ROW("latency", VALUE_LATENCY, latency, 0),
 };
 
 static const struct option_row *find_row(const char *text, size_t length)
@@ -95,6 +98,8 @@ static bool parse_value(const struct option_row *row, const char *text, uint32_t
         code = strcmp(text, "none") == 0 ? 0 : emu_return_find(text);
         *ret = code < 0 ? 0 : (uint32_t)code;
         return code >= 0;
+    case VALUE_LATENCY:
+        return false; /* more than a number: apply() sees to it */
     case VALUE_NUMBER:
         break;
     }
@@ -117,8 +122,10 @@ static void store(unsigned char *base, const struct option_row *row, uint32_t va
     case sizeof(word):
         memcpy(base + row->offset, &word, sizeof(word));
         return;
-    default:
-        memcpy(base + row->offset, &value, sizeof(value));
+    default: /* a number, or several that are set alike */
+        for (size_t i = 0; i < row->size / sizeof(value); i++) {
+            memcpy(base + row->offset + i * sizeof(value), &value, sizeof(value));
+        }
         return;
     }
 }
@@ -133,6 +140,9 @@ static int apply(struct emu_state *state, uint64_t gpu, const char *text)
 
     if (!row) {
         return migemu_usage("set", "'%s' is no option with a value", text);
+    }
+    if (row->kind == VALUE_LATENCY && migemu_latency_preset(equals + 1, &state->latency)) {
+        return 0;
     }
     if (!parse_value(row, equals + 1, &value)) {
         return migemu_usage("set", "'%s' is no value of '%s'", equals + 1, row->name);
