@@ -28,6 +28,7 @@ class Profile:
     """A profile of GPU instances (in units of the GPU) or of compute instances (in slots)."""
 
     def __init__(self, row, size, starts, variant="base"):
+        self.row = row
         self.name = row["name"]
         self.enum = row["enum_value"]
         # The id of a compute-instance profile is its enum (section 5).
