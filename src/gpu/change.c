@@ -297,13 +297,14 @@ static int set_mode_patiently(struct mig_apply *apply, struct mig_mode_change *c
 static int reset_gpu(struct mig_apply *apply, const struct mig_gpu *gpu,
                      struct mig_mode_change *change, struct mig_error *error)
 {
-    struct mig_error resume_error = {0};
+    struct mig_error reset_error = {0}, resume_error = {0};
     int rc;
 
     mig_tell(apply, MIG_STAGE_RESET, gpu->index, "reset %s", gpu->bus_id);
-    rc = mig_session_suspend(apply->session, error);
+    rc = mig_session_suspend(apply->session, &reset_error);
     if (rc == 0) {
-        rc = mig_reset_run(apply->options.reset_command, gpu->bus_id, MIG_RESET_TIMEOUT_MS, error);
+        rc = mig_reset_run(apply->options.reset_command, gpu->bus_id, MIG_RESET_TIMEOUT_MS,
+                           &reset_error);
     }
     if (mig_session_resume(apply->session, &resume_error) < 0) {
         if (error) {
@@ -312,7 +313,13 @@ static int reset_gpu(struct mig_apply *apply, const struct mig_gpu *gpu,
         return MIG_E_FAILED;
     }
     if (rc < 0) {
-        name_holders(apply, gpu->uuid, MIG_ID_NONE, error);
+        /* whoever holds the GPU matters only when the command ran and was refused */
+        if (reset_error.domain == MIG_DOMAIN_EXIT) {
+            name_holders(apply, gpu->uuid, MIG_ID_NONE, &reset_error);
+        }
+        if (error) {
+            *error = reset_error;
+        }
         return rc;
     }
     apply->report->reset_count++;

@@ -48,6 +48,8 @@ static int create_gi(struct mig_session *session, struct mig_operation *operatio
     }
     operation->gi_id = info.id;
     if (info.placement.start != operation->gi_start) {
+        /* no journal tells of an instance there, so nobody else would take it away */
+        (void)MIG_CALL(session, operation->gpu, nvmlGpuInstanceDestroy, gi);
         return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0, "the driver put it at %u",
                              info.placement.start);
     }

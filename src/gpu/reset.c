@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Runs the reset command: no shell, no input, output kept up to a limit, its own process group so
- * that all of it can be ended when it takes too long.
+ * that all of it can be ended when it takes too long. A process that hangs inside the driver cannot
+ * be ended at all: then it is left behind.
  */
 #include "gpu/reset.h"
 #include "base/cleanup.h"
@@ -18,6 +19,10 @@
 #define WORD_SIZE 256
 #define OUTPUT_SIZE 4096
 #define TICK_MS 50
+#define KILL_WAIT_MS 2000u
+#define CHUNKS_MAX                                                                \
+    64 /* read in one go, so that a command that never stops writing is ended too \
+        */
 #define BUS_ID_MARK "{bus_id}"
 
 static const char *const default_command[] = {"nvidia-smi", "--gpu-reset", "-i", BUS_ID_MARK, NULL};
@@ -81,20 +86,39 @@ static int start(struct command *command, int output, pid_t *ret)
 static void drain(int fd, char *output, size_t *size)
 {
     char chunk[512];
-    ssize_t count;
 
-    while ((count = read(fd, chunk, sizeof(chunk))) > 0) {
+    for (unsigned i = 0; i < CHUNKS_MAX; i++) {
+        ssize_t count = read(fd, chunk, sizeof(chunk));
         size_t room = OUTPUT_SIZE - 1 - *size;
-        size_t taken = (size_t)count < room ? (size_t)count : room;
+        size_t taken = count > 0 && (size_t)count < room ? (size_t)count : room;
 
+        if (count <= 0) {
+            return;
+        }
         memcpy(output + *size, chunk, taken);
         *size += taken;
         output[*size] = '\0';
     }
 }
 
-/* Waits for the end; false when it had to be killed. */
-static bool wait_end(pid_t pid, int fd, unsigned timeout_ms, char *output, int *ret_status)
+/* False when a process that was killed is still there. */
+static bool reap(pid_t pid, int *ret_status)
+{
+    uint64_t end_ms = mig_now_ms() + KILL_WAIT_MS;
+    pid_t ended;
+
+    while (((ended = waitpid(pid, ret_status, WNOHANG)) == 0 || (ended < 0 && errno == EINTR)) &&
+           mig_now_ms() < end_ms) {
+        mig_sleep_ms(TICK_MS);
+    }
+    return ended != 0;
+}
+
+enum command_end { COMMAND_ENDED, COMMAND_KILLED, COMMAND_STUCK };
+
+/* Waits for the end, or brings it about. */
+static enum command_end wait_end(pid_t pid, int fd, unsigned timeout_ms, char *output,
+                                 int *ret_status)
 {
     uint64_t end_ms = mig_now_ms() + timeout_ms;
     size_t size = 0;
@@ -110,15 +134,13 @@ static bool wait_end(pid_t pid, int fd, unsigned timeout_ms, char *output, int *
         }
         ended = waitpid(pid, ret_status, WNOHANG);
         if (ended == pid || (ended < 0 && errno != EINTR)) {
+            /* without a status (SIGCHLD is ignored) the mode that is read next tells */
             drain(fd, output, &size);
-            return true;
+            return COMMAND_ENDED;
         }
         if (mig_now_ms() >= end_ms) {
             kill(-pid, SIGKILL);
-            while (waitpid(pid, ret_status, 0) < 0 && errno == EINTR) {
-                ;
-            }
-            return false;
+            return reap(pid, ret_status) ? COMMAND_KILLED : COMMAND_STUCK;
         }
     }
 }
@@ -159,6 +181,7 @@ int mig_reset_run(const char *const *command, const char *bus_id, unsigned timeo
     char output[OUTPUT_SIZE] = "";
     MIG_AUTO_CLOSE int read_end = -1;
     int ends[2], status = 0;
+    enum command_end end;
     pid_t pid;
     int rc;
 
@@ -169,20 +192,24 @@ int mig_reset_run(const char *const *command, const char *bus_id, unsigned timeo
     if (rc < 0) {
         return rc;
     }
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
+    if (pipe2(ends, O_CLOEXEC) < 0) {
         return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not run the reset command");
     }
     read_end = ends[0];
+    /* our end only: the command must not see its writes refused */
+    (void)fcntl(read_end, F_SETFL, O_NONBLOCK);
     rc = start(expanded, ends[1], &pid);
     close(ends[1]);
     if (rc != 0) {
         mig_error_set_errno(error, MIG_E_FAILED, rc, "could not run %s", expanded->words[0]);
         return mig_error_hint(error, MIG_E_FAILED, "configure the command that resets a GPU");
     }
-    if (!wait_end(pid, read_end, timeout_ms, output, &status)) {
+    end = wait_end(pid, read_end, timeout_ms, output, &status);
+    if (end != COMMAND_ENDED) {
         return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_EXIT, status,
-                             "%s did not end within %u ms and was killed", expanded->words[0],
-                             timeout_ms);
+                             "%s did not end within %u ms and %s", expanded->words[0], timeout_ms,
+                             end == COMMAND_KILLED ? "was killed"
+                                                   : "cannot be killed: it hangs in the driver");
     }
     return say_status(expanded->words[0], status, output, error);
 }

@@ -377,6 +377,22 @@ static void test_failed_reset_takes_the_mode_back(void **state)
     node_remove(&node);
 }
 
+static void test_missing_reset_command_is_the_reason(void **state)
+{
+    static const char *const command[] = {"/nonexistent", NULL};
+    struct mig_apply_options options = {.reset_command = command};
+    struct outcome outcome;
+    struct node node;
+
+    (void)state;
+    make_blocked(&node);
+    node_apply(&node, "1 4g.24gb=1", &options, &outcome);
+    assert_int_equal(outcome.result, MIG_E_FAILED);
+    assert_contains(outcome.error.message, "could not run /nonexistent");
+    assert_string_equal(outcome.error.hint, "configure the command that resets a GPU");
+    node_remove(&node);
+}
+
 static void test_skip_reset_leaves_the_mode_pending(void **state)
 {
     struct mig_apply_options options = {.skip_reset = true};
@@ -626,6 +642,7 @@ int main(void)
         cmocka_unit_test(test_mode_on_and_instances),
         cmocka_unit_test(test_only_the_pending_gpu_is_reset),
         cmocka_unit_test(test_failed_reset_takes_the_mode_back),
+        cmocka_unit_test(test_missing_reset_command_is_the_reason),
         cmocka_unit_test(test_skip_reset_leaves_the_mode_pending),
         cmocka_unit_test(test_kernel_client_stops_a_mode_change),
         cmocka_unit_test(test_killed_run_is_undone),
