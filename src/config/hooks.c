@@ -28,7 +28,9 @@
 #define COMMANDS_MAX 64u /* of one hook */
 #define WORDS_MAX 256u   /* arguments, environment variables of one command */
 #define TERM_GRACE_MS 5000u
+#define KILL_GRACE_MS 2000u /* a process that hangs in a driver cannot be ended at all */
 #define POLL_MS_MAX 50u
+#define STATUS_UNKNOWN (-1)
 
 struct command {
     const char *path, *directory; /* directory "" = the caller's */
@@ -385,8 +387,7 @@ static int set_attributes(posix_spawnattr_t *attributes)
 
     sigemptyset(&none);
     sigfillset(&all);
-    rc = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-                                                  POSIX_SPAWN_SETSIGDEF);
+    rc = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     if (rc == 0) {
         rc = posix_spawnattr_setsigmask(attributes, &none);
     }
@@ -432,7 +433,7 @@ static bool wait_until(pid_t pid, uint64_t deadline, int *ret_status)
             return true;
         }
         if (ended < 0 && errno != EINTR) {
-            *ret_status = 0; /* somebody else has waited for it */
+            *ret_status = STATUS_UNKNOWN; /* somebody else has waited for it */
             return true;
         }
         if (mig_now_ms() >= deadline) {
@@ -446,6 +447,11 @@ static bool wait_until(pid_t pid, uint64_t deadline, int *ret_status)
 static int report_end(enum mig_hook hook, const struct command *command, int status,
                       struct mig_error *error)
 {
+    if (status == STATUS_UNKNOWN) {
+        return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0,
+                             "hook %s: how '%.256s' ended is not known (SIGCHLD is ignored here)",
+                             hook_names[hook], command->path);
+    }
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
         return 0;
     }
@@ -474,7 +480,7 @@ static int run_command(enum mig_hook hook, const struct command *command,
     kill(pid, SIGTERM);
     if (!wait_until(pid, mig_now_ms() + options->grace_ms, &status)) {
         kill(pid, SIGKILL);
-        waitpid(pid, &status, 0);
+        (void)wait_until(pid, mig_now_ms() + KILL_GRACE_MS, &status);
     }
     return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_EXIT, status,
                          "hook %s: '%.256s' took longer than %u seconds and was ended",

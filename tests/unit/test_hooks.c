@@ -209,6 +209,29 @@ static void test_a_command_that_takes_too_long(void **state)
     }
 }
 
+/* In the caller's process group, so that Ctrl-C ends both. */
+static void test_the_group_is_the_callers(void **state)
+{
+    char expected[32];
+
+    (void)state;
+    snprintf(expected, sizeof(expected), "%ld\n", (long)getpgrp());
+    assert_int_equal(run("hooks: {apply-start: [{command: /bin/sh, args: [-c, "
+                         "'read a b c d group rest < /proc/self/stat; echo $group > OUT']}]}\n",
+                         NULL),
+                     0);
+    assert_string_equal(take_output(), expected);
+}
+
+static void test_an_end_that_nobody_saw_is_no_success(void **state)
+{
+    (void)state;
+    signal(SIGCHLD, SIG_IGN);
+    assert_int_equal(run("hooks: {apply-start: [{command: 'true'}]}\n", NULL), MIG_E_FAILED);
+    signal(SIGCHLD, SIG_DFL);
+    assert_non_null(strstr(error.message, "is not known"));
+}
+
 static void test_other_hooks_do_not_run(void **state)
 {
     (void)state;
@@ -257,6 +280,8 @@ int main(void)
         cmocka_unit_test(test_arguments_and_directory),
         cmocka_unit_test(test_the_first_failure_ends_it),
         cmocka_unit_test(test_a_command_that_takes_too_long),
+        cmocka_unit_test(test_the_group_is_the_callers),
+        cmocka_unit_test(test_an_end_that_nobody_saw_is_no_success),
         cmocka_unit_test(test_other_hooks_do_not_run),
         cmocka_unit_test(test_load),
     };
