@@ -52,10 +52,27 @@ static int make_paths(const struct cli *cli, struct paths *ret, struct mig_error
                    UNIT_DIR, UNIT_NAME);
     (void)snprintf(ret->state_dir, sizeof(ret->state_dir), "%s%s", ret->root,
                    persist_state_dir(cli));
+    if (persist_state_dir(cli)[0] != '/' || strpbrk(persist_state_dir(cli), "\n\r")) {
+        return mig_error_set(error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
+                             "the state directory '%s' cannot be written into a unit: it has to be "
+                             "an absolute path of one line",
+                             persist_state_dir(cli));
+    }
     return persist_path(cli, ret->root, ret->checkpoint, sizeof(ret->checkpoint), error);
 }
 
-/* The state directory goes into the unit as a quoted word; systemd expands % and $. */
+/* A condition takes its path as it is, without quotes; systemd expands %. */
+static void put_path(struct mig_buffer *text, const char *path)
+{
+    for (; *path; path++) {
+        if (*path == '%') {
+            (void)mig_buffer_append(text, path, 1);
+        }
+        (void)mig_buffer_append(text, path, 1);
+    }
+}
+
+/* A word of a command line goes into the unit in quotes; there systemd also expands $. */
 static int put_word(struct mig_buffer *text, const char *word)
 {
     (void)mig_buffer_puts(text, "\"");
@@ -80,7 +97,7 @@ static int make_unit(const struct cli *cli, const char *checkpoint, struct mig_b
                                 "Before=nvidia-dcgm.service docker.service containerd.service "
                                 "crio.service kubelet.service\n"
                                 "ConditionFileNotEmpty=");
-    (void)put_word(text, checkpoint);
+    put_path(text, checkpoint);
     (void)mig_buffer_puts(text, "\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=");
     (void)put_word(text, MIG_BIN_DIR "/migctl");
     (void)mig_buffer_puts(text, " restore --verbose --timeout 60 --state-dir ");
