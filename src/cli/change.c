@@ -3,8 +3,10 @@
  * See change.h. The lock is held from before the snapshot until the change is done, and released
  * while waiting for users, so that other runs can pass.
  *
- * A first Ctrl-C or SIGTERM during the steps is held back until they are done, because stopping
- * half way leaves a node that the next run has to repair; a second one stops at once.
+ * A first Ctrl-C, SIGTERM or SIGHUP during the steps is held back until they are done, because
+ * stopping half way leaves a node that the next run has to repair; a second one stops at once.
+ * Nothing is held back while waiting, for the lock or for users. A reader of our output that goes
+ * away (SIGPIPE) never stops a change.
  */
 #include "cli/change.h"
 #include "base/clock.h"
@@ -30,23 +32,42 @@ struct settings {
     struct mig_apply_options options;
 };
 
+/* Signals that are held back, and what they did before. A program has one disposition of each. */
+static const int held_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+static struct sigaction before_hold[MIG_ARRAY_SIZE(held_signals)];
+static bool holding;
+static volatile sig_atomic_t interrupted;
+
 static void on_signal(int number)
 {
     static const char text[] =
         "\nmigctl: finishing the change first; once more stops at once, and the next run repairs\n";
 
     (void)number;
+    interrupted = 1;
     (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
 }
 
-/* Holds the first signal back, or lets signals through again. */
+/* Holds the first signal back, or lets signals do again what they did. */
 static void hold_signals(bool hold)
 {
-    struct sigaction action = {.sa_handler = hold ? on_signal : SIG_DFL,
-                               .sa_flags = hold ? (int)SA_RESETHAND : 0};
+    if (hold == holding) {
+        return;
+    }
+    holding = hold;
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(held_signals); i++) {
+        bool pipe = held_signals[i] == SIGPIPE;
+        struct sigaction action = {.sa_handler = pipe ? SIG_IGN : on_signal,
+                                   .sa_flags = pipe ? 0 : (int)SA_RESETHAND};
 
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
+        if (!hold) {
+            (void)sigaction(held_signals[i], &before_hold[i], NULL);
+        } else if (sigaction(held_signals[i], &action, &before_hold[i]) == 0 &&
+                   before_hold[i].sa_handler == SIG_IGN) {
+            /* under nohup it stays ignored */
+            (void)sigaction(held_signals[i], &before_hold[i], NULL);
+        }
+    }
 }
 
 static void show_progress(const struct mig_apply_progress *progress, void *data)
@@ -55,6 +76,7 @@ static void show_progress(const struct mig_apply_progress *progress, void *data)
     const char *text = progress->text ? progress->text : "";
     char where[64] = "";
 
+    hold_signals(progress->stage != MIG_STAGE_WAIT_LOCK);
     if (progress->step && progress->step_count) {
         (void)snprintf(where, sizeof(where), "[%u/%u] GPU %u: ", progress->step,
                        progress->step_count, progress->gpu);
@@ -204,7 +226,8 @@ int change_run(const struct cli *cli, change_goal make_goal, void *data, struct 
 
         result = change_once(&settings, make_goal, data, ret, error);
         left = left_ms(&settings);
-        if (result != MIG_E_BUSY || !settings.wait || settings.dry_run || left == 0) {
+        if (result != MIG_E_BUSY || !settings.wait || settings.dry_run || left == 0 ||
+            interrupted) {
             break;
         }
         tell_waiting(cli, error, left, first);

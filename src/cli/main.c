@@ -11,6 +11,8 @@
 #include "cli/document.h"
 #include "cli/parted.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 
 typedef int (*command_function)(struct cli *cli, struct mig_error *error);
@@ -74,14 +76,29 @@ static int finish(struct cli *cli, int result, const struct mig_error *error)
 {
     bool written = cli_is_text(cli) || print_document(cli, result, error);
 
+    if (result < 0) {
+        cli_print_error(cli, error);
+    }
     if (fflush(stdout) != 0 || ferror(stdout) || !written) {
         fprintf(stderr, "migctl: could not write the output: %s\n", strerror(errno));
         result = result < 0 ? result : MIG_E_FAILED;
     }
-    if (result < 0) {
-        cli_print_error(cli, error);
-    }
     return -result;
+}
+
+/*
+ * What a caller may have left: without standard descriptors the next file that is opened would get
+ * the number of one, and output would be written into it; with SIGCHLD ignored nobody learns how a
+ * reset or a hook ended. A stand-in is open the other way round, so that using it fails.
+ */
+static void settle_in(void)
+{
+    (void)signal(SIGCHLD, SIG_DFL);
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
+            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+        }
+    }
 }
 
 int main(int argc, char **argv)
@@ -91,6 +108,7 @@ int main(int argc, char **argv)
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     int result;
 
+    settle_in();
     if (argc > 0 && strcmp(slash ? slash + 1 : argv[0], "nvidia-mig-parted") == 0) {
         return mig_parted_main(argc, argv);
     }

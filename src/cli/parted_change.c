@@ -143,8 +143,8 @@ static int survey(const struct change *change, struct need *ret, struct mig_erro
     return rc == MIG_E_BUSY ? 0 : rc; /* users may be gone once the hooks have run */
 }
 
-/* Ctrl-C and SIGTERM wait until the steps are done; the lock, the journal and the node stay in
- * order. */
+/* Ctrl-C, SIGTERM and the like wait until the steps are done; the lock, the journal and the node
+ * stay in order. */
 static void hold_signals(bool hold, sigset_t *old)
 {
     sigset_t set;
@@ -153,6 +153,7 @@ static void hold_signals(bool hold, sigset_t *old)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGPIPE);
     if (hold) {
         pthread_sigmask(SIG_BLOCK, &set, old);
     } else {

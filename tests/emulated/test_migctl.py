@@ -441,18 +441,60 @@ class Changing(Case):
             self.assertEqual([one[1:] for one in node.instances()], [one[1:] for one in before])
             self.assertFalse(node.json("status")[1]["change_on_record"])
 
+    def slow_apply(self, node):
+        """An apply that is at its first of several slow steps."""
+        node.migemu("fault add", "DeviceCreateGpuInstanceWithPlacement hits=2 delay=700")
+        process = subprocess.Popen([MIGCTL, "-v", "apply", "-f", CONFIG, "-c", "all-2g.12gb"],
+                                   env=node.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   text=True)
+        self.assertIn("create 2g.12gb", process.stderr.readline())
+        return process
+
     def test_interrupt_waits_for_the_change(self):
-        with Node(A30, options=["--mig", "on"]) as node:
-            node.migemu("fault add", "DeviceCreateGpuInstanceWithPlacement hits=2 delay=700")
-            process = subprocess.Popen([MIGCTL, "-v", "apply", "-f", CONFIG, "-c", "all-2g.12gb"],
-                                       env=node.env, stdout=subprocess.PIPE,
-                                       stderr=subprocess.PIPE, text=True)
-            self.assertIn("create 2g.12gb", process.stderr.readline())
-            process.send_signal(signal.SIGINT)
-            err = process.communicate(timeout=60)[1]
-            self.assertEqual(process.returncode, 0, err)
-            self.assertIn("finishing the change first", err)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            with Node(A30, options=["--mig", "on"]) as node:
+                process = self.slow_apply(node)
+                process.send_signal(number)
+                err = process.communicate(timeout=60)[1]
+                self.assertEqual(process.returncode, 0, err)
+                self.assertIn("finishing the change first", err)
+                self.assertEqual(len(node.instances()), 2)
+
+    def test_reader_that_goes_away_stops_no_change(self):
+        with Node(A30, options=["--mig", "on"]) as node, self.slow_apply(node) as process:
+            process.stderr.close()
+            self.assertIn("2 created", process.stdout.read())
+            self.assertEqual(process.wait(timeout=60), 0)
             self.assertEqual(len(node.instances()), 2)
+
+    def test_interrupt_while_waiting_for_the_lock(self):
+        with Node(A30, options=["--mig", "on"]) as node:
+            first = self.slow_apply(node)
+            second = subprocess.Popen([MIGCTL, "-v", "apply", "-f", CONFIG, "-c", "all-1g.6gb", "-t",
+                                       "60"], env=node.env, stdout=subprocess.DEVNULL,
+                                      stderr=subprocess.PIPE, text=True)
+            self.assertIn("waiting for another change", second.stderr.readline())
+            second.send_signal(signal.SIGINT)
+            self.assertEqual(second.communicate(timeout=60)[1], "")
+            self.assertEqual(second.returncode, -signal.SIGINT)
+            first.communicate(timeout=60)
+            self.assertEqual(first.returncode, 0)
+
+    def test_output_that_cannot_be_written(self):
+        with Node(A30, options=["--mig", "on"]) as node:
+            for redirection in (">/dev/full", ">&-", "<&- >&-"):
+                for output in ("table", "json", "yaml"):
+                    done = run(["sh", "-c", f'exec "$0" status -o {output} {redirection}', MIGCTL],
+                               node.env)
+                    self.assertEqual(done.returncode, 1)
+                    self.assertRegex(done.stderr, r"\Amigctl: could not write the output: .*\n\Z")
+            # nothing that is opened gets the number of a closed descriptor
+            done = run(["sh", "-c", 'exec "$0" apply -f "$1" -c all-balanced <&- >&- 2>&-', MIGCTL,
+                        CONFIG], node.env)
+            self.assertEqual(done.returncode, 1)
+            self.assertEqual(len(node.instances()), 3)
+            with open(os.path.join(node.path, "migd/lock"), encoding="utf-8") as lock:
+                self.assertRegex(lock.read(), r"\Amigctl \(pid \d+\)\n\Z")
 
     def test_second_run_names_the_first(self):
         with Node(A30, options=["--mig", "on"]) as node:
@@ -587,7 +629,7 @@ class Persistence(Case):
                 root + "/etc/systemd/system/multi-user.target.wants/migctl-restore.service"])
             with open(unit, encoding="utf-8") as text:
                 text = text.read()
-            self.assertIn('ConditionFileNotEmpty="/var/x/last-good.json"\n', text)
+            self.assertIn('ConditionFileNotEmpty=/var/x/last-good.json\n', text)
             self.assertRegex(text, r'ExecStart="/\S+/migctl" restore .*"/var/x/last-good.json"\n')
             self.assertNotIn(root, text)
             self.assertEqual(os.path.realpath(document["wrote"][2]), os.path.realpath(unit))
@@ -596,6 +638,13 @@ class Persistence(Case):
             self.described(document)
             self.assertEqual(len(document["removed"]), 3)
             self.assertFalse(os.path.exists(unit))
+
+    def test_state_directory_that_no_unit_can_name(self):
+        with tempfile.TemporaryDirectory() as root:
+            for bad in ("x", "/x\ny"):
+                done = run([MIGCTL, "enable-persistence", "--root", root, "--state-dir", bad])
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertEqual(os.listdir(root), [])
 
     def test_checkpoint_follows_changes(self):
         with Node(A30) as node, tempfile.TemporaryDirectory() as root:
