@@ -366,6 +366,12 @@ static int verify(struct run *run, struct mig_error *error)
     if (rc < 0) {
         return rc;
     }
+    for (uint32_t i = 0; i < run->expected.gpu_count; i++) {
+        if (!mig_find_uuid(node, run->expected.gpus[i].uuid)) {
+            return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0,
+                                 "GPU %s is gone after the last step", run->expected.gpus[i].uuid);
+        }
+    }
     if (mig_is_at(&run->expected, node, MIG_SIDE_NEW)) {
         return 0;
     }

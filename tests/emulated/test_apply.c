@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "gpu/journal.h"
 #include "node.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -563,6 +564,45 @@ static void test_damaged_journal_is_set_aside(void **state)
     node_remove(&node);
 }
 
+/* Writes the journal anew as one of another boot. */
+static void age_journal(const struct node *node)
+{
+    MIG_AUTO_FREE char *text = NULL;
+    MIG_AUTO_FREE struct mig_journal *journal = malloc(sizeof(*journal));
+    struct mig_journal_file file = {.fd = -1};
+    struct mig_error error;
+    char path[128];
+    size_t size;
+
+    assert_non_null(journal);
+    snprintf(path, sizeof(path), "%s/journal", node->state_dir);
+    assert_int_equal(mig_file_read(path, MIG_JOURNAL_BYTES_MAX, &text, &size, &error), 0);
+    assert_int_equal(mig_journal_parse(path, text, size, journal, &error), 0);
+    snprintf(journal->boot_id, sizeof(journal->boot_id), "an-earlier-boot");
+    assert_int_equal(mig_journal_create(path, journal, &file, &error), 0);
+    mig_journal_close(&file);
+}
+
+static void test_journal_of_another_boot(void **state)
+{
+    struct outcome outcome;
+    struct node node;
+
+    (void)state;
+    make_balanced(&node);
+    node_fault(&node, "DeviceCreateGpuInstanceWithPlacement nth=1 before -> KILL");
+    node_apply(&node, "0 4g.24gb=1", NULL, &outcome);
+    age_journal(&node);
+    node_clear_faults(&node);
+    node_apply(&node, NULL, NULL, &outcome);
+    assert_ok(&outcome);
+    assert_int_equal(outcome.open_report.recovery, MIG_RECOVERY_OBSOLETE);
+    assert_contains(outcome.open_report.recovery_text, "interrupted by a reboot");
+    assert_true(node_is_clean(&node));
+    assert_state(&node, "0 on\n1 on 0:4g.24gb[0:4g.24gb]\n");
+    node_remove(&node);
+}
+
 /* ---- two at once ---- */
 
 static struct mig_apply_options hold_options;
@@ -650,6 +690,7 @@ int main(void)
         cmocka_unit_test(test_hung_run),
         cmocka_unit_test(test_strangers_are_left_alone),
         cmocka_unit_test(test_damaged_journal_is_set_aside),
+        cmocka_unit_test(test_journal_of_another_boot),
         cmocka_unit_test(test_two_at_once),
         cmocka_unit_test(test_the_second_waits),
     };
