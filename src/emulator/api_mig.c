@@ -72,6 +72,32 @@ nvmlReturn_t emu_DeviceGetMaxMigDeviceCount(struct emu_call *call, unsigned int 
     return NVML_SUCCESS;
 }
 
+/*
+ * With the option of that name, as old drivers were seen to do: what an index has meant once in a
+ * session is what it means until nvmlShutdown, also when that device is long gone.
+ */
+static _Atomic uintptr_t remembered[EMU_GPU_MAX][EMU_GI_MAX * EMU_CI_MAX];
+
+void emu_forget_devices(void)
+{
+    for (unsigned gpu = 0; gpu < EMU_GPU_MAX; gpu++) {
+        for (unsigned i = 0; i < EMU_GI_MAX * EMU_CI_MAX; i++) {
+            atomic_store(&remembered[gpu][i], 0);
+        }
+    }
+}
+
+static nvmlDevice_t remember(const struct emu_call *call, unsigned index, nvmlDevice_t device)
+{
+    if (!call->state.stale_devices || index >= EMU_GI_MAX * EMU_CI_MAX) {
+        return device;
+    }
+    uintptr_t known = 0;
+    bool is_new =
+        atomic_compare_exchange_strong(&remembered[call->gpu][index], &known, (uintptr_t)device);
+    return is_new ? device : (nvmlDevice_t)known;
+}
+
 nvmlReturn_t emu_DeviceGetMigDeviceHandleByIndex(struct emu_call *call, unsigned int index,
                                                  nvmlDevice_t *device)
 {
@@ -84,10 +110,12 @@ nvmlReturn_t emu_DeviceGetMigDeviceHandleByIndex(struct emu_call *call, unsigned
     if (index >= call->info->max_mig_devices) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
+    unsigned left = index;
     for (unsigned gi = 0; gi < EMU_GI_MAX; gi++) {
         for (unsigned ci = 0; call->state.gis[gi].used && ci < EMU_CI_MAX; ci++) {
-            if (call->state.gis[gi].cis[ci].used && index-- == 0) {
-                *device = emu_mig_handle(&call->state, (unsigned)call->gpu, gi, ci);
+            if (call->state.gis[gi].cis[ci].used && left-- == 0) {
+                *device = remember(call, index,
+                                   emu_mig_handle(&call->state, (unsigned)call->gpu, gi, ci));
                 return NVML_SUCCESS;
             }
         }

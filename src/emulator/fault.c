@@ -207,12 +207,18 @@ static int read_action(struct reader *reader, struct emu_fault *fault)
 {
     int rc = next_word(reader);
     if (rc <= 0) {
-        return rc < 0 ? rc : refuse(reader, "a return code or KILL must follow \"->\"");
+        return rc < 0 ? rc : refuse(reader, "a return code, KILL or XID=N must follow \"->\"");
     }
+    uint32_t number = 0;
     if (strcasecmp(reader->word, "KILL") == 0) {
         fault->action = EMU_FAULT_KILL;
+    } else if (strncasecmp(reader->word, "XID=", 4) == 0) {
+        if (read_number(reader, reader->word + 4, UINT16_MAX, &number) < 0 || number == 0) {
+            return refuse(reader, "\"%s\" is not an XID", reader->word);
+        }
+        fault->action = EMU_FAULT_XID;
+        fault->code = (int32_t)number;
     } else {
-        uint32_t number = 0;
         int code = emu_return_find(reader->word);
         if (code < 0) {
             if (read_number(reader, reader->word, 999, &number) < 0) {
@@ -361,13 +367,15 @@ struct emu_verdict emu_fault_ask(const struct emu_machine *machine, unsigned fun
         }
         /* Every matching rule counts the call; the first that fails or kills decides. */
         uint64_t number = atomic_fetch_add(&machine->file->live.fault_seen[i], 1) + 1;
-        if (verdict.fail || verdict.kill || !rule_acts(&machine->file->live, i, &fault, number)) {
+        if (verdict.fail || verdict.kill || verdict.xid > 0 ||
+            !rule_acts(&machine->file->live, i, &fault, number)) {
             continue;
         }
         verdict.delay_ms += fault.delay_ms;
         verdict.kill = fault.action == EMU_FAULT_KILL;
         verdict.fail = fault.action == EMU_FAULT_RETURN;
         verdict.code = (nvmlReturn_t)fault.code;
+        verdict.xid = fault.action == EMU_FAULT_XID ? (unsigned)fault.code : 0;
     }
     return verdict;
 }

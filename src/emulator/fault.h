@@ -3,13 +3,14 @@
  * Fault rules: what should go wrong, at which call.
  *
  *     FUNCTION [gpu=N] [nth=N] [hits=N] [delay=MS] [chance=PERCENT] [seed=N] [before|after]
- *              [-> CODE|KILL]
+ *              [-> CODE|KILL|XID=N]
  *
  * FUNCTION is an NVML function without the "nvml" (which may be written), with `*` for any text.
  * nth counts the matching calls of all processes of the machine since the rule was added; with nth
  * the rule acts once unless hits says more, without it on every call. CODE is an nvmlReturn_t by
- * name (IN_USE) or number. `after` lets the call have its effect first. A rule without an arrow
- * must have a delay.
+ * name (IN_USE) or number; SUCCESS means that the call says so and has done nothing. `after` lets
+ * the call have its effect first. XID=N lets a critical error happen at that point, see emu_xid().
+ * A rule without an arrow must have a delay.
  */
 #ifndef MIG_EMULATOR_FAULT_H
 #define MIG_EMULATOR_FAULT_H
@@ -35,6 +36,7 @@ struct emu_verdict {
     uint32_t delay_ms;
     bool kill, fail;
     nvmlReturn_t code; /* when fail */
+    unsigned xid;      /* 0: none */
 };
 
 /* Asks the rules for the call's start (after = false) or its end; counts only matching rules. */

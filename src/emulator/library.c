@@ -23,6 +23,8 @@
 #include <unistd.h>
 
 #define RETIRED_MAX 8
+#define NOTHING_DONE \
+    ((nvmlReturn_t)0x7fffffff) /* a fault: the call does nothing and says SUCCESS */
 #define VERSION_WITHOUT_NODE "13.580.65.06"
 
 static _Atomic(struct emu_machine *) current;
@@ -147,6 +149,7 @@ static nvmlReturn_t attach(void)
     uint64_t word = 0; /* `permission` and `driver_unloaded` */
     _Static_assert(offsetof(struct emu_state, permission) % 8 == 0, "read as a word");
     emu_machine_read_part(machine, offsetof(struct emu_state, permission), &word, sizeof word);
+    emu_forget_devices();
     return word >> 32 ? NVML_ERROR_DRIVER_NOT_LOADED : NVML_SUCCESS;
 }
 
@@ -246,6 +249,26 @@ static struct options read_options(const struct emu_machine *machine)
     return options;
 }
 
+/* A critical error in the middle of a call, on its GPU; true when that has lost the GPU. */
+static bool let_xid_happen(const struct emu_call *call, unsigned xid)
+{
+    struct emu_transaction change;
+    unsigned gpu = call->gpu >= 0 ? (unsigned)call->gpu : 0;
+    if (emu_begin(call->machine, &change) < 0) {
+        return false;
+    }
+    emu_xid(change.state, gpu, call->gi, call->ci, xid);
+    bool lost = change.state->gpus[gpu].lost;
+    emu_commit(&change);
+    struct emu_event event = {.type = nvmlEventTypeXidCriticalError,
+                              .data = xid,
+                              .gpu = gpu,
+                              .gi = call->gi,
+                              .ci = call->ci};
+    emu_event_post(call->machine, &event);
+    return lost;
+}
+
 /* What the fault script wants at this point; a call that has failed keeps its own code. */
 static nvmlReturn_t apply_faults(const struct emu_call *call, bool after, nvmlReturn_t rc)
 {
@@ -257,7 +280,13 @@ static nvmlReturn_t apply_faults(const struct emu_call *call, bool after, nvmlRe
     if (verdict.kill) {
         raise(SIGKILL);
     }
-    return verdict.fail && (!after || rc == NVML_SUCCESS) ? verdict.code : rc;
+    if (verdict.xid > 0 && let_xid_happen(call, verdict.xid) && !after && rc == NVML_SUCCESS) {
+        return NVML_ERROR_GPU_IS_LOST;
+    }
+    if (!verdict.fail || (after && rc != NVML_SUCCESS)) {
+        return rc;
+    }
+    return verdict.code == NVML_SUCCESS && !after ? NOTHING_DONE : verdict.code;
 }
 
 static nvmlReturn_t check_rules(const struct emu_call *call, unsigned rule)
@@ -305,7 +334,7 @@ nvmlReturn_t emu_leave(struct emu_call *call, nvmlReturn_t rc)
     if (!call->machine) {
         return rc;
     }
-    rc = apply_faults(call, true, rc);
+    rc = apply_faults(call, true, rc == NOTHING_DONE ? NVML_SUCCESS : rc);
     uint64_t end_ns = now_ns();
     uint64_t duration_us = end_ns > call->start_ns ? (end_ns - call->start_ns) / 1000 : 0;
     struct emu_trace entry = {

@@ -100,6 +100,9 @@ static inline unsigned emu_known(int value)
 /* Domain, bus and device of [domain:]bus:device[.0], hexadecimal, any width up to eight digits. */
 bool emu_bus_id_parse(const char *text, unsigned long ret[3]);
 
+/* A session begins: what an index of a MIG device has meant counts no more. */
+void emu_forget_devices(void);
+
 /* Not of NVML: resets a GPU, as nvidia-smi --gpu-reset does. */
 EMU_EXPORT nvmlReturn_t migemu_reset_gpu(nvmlDevice_t device);
 

@@ -148,6 +148,7 @@ struct emu_gpu {
     uint8_t reset_required;    /* instance calls give RESET_REQUIRED until the next reset */
     uint8_t create_needs_idle; /* option: creating a GI is refused while the whole GPU has users */
     uint8_t accounting;
+    uint8_t stale_devices; /* option: an index of a MIG device means the same one for a session */
     uint16_t
         mode_blocked; /* option: nvmlReturn_t that a mode change reports instead of its reset */
     uint32_t reset_count;
@@ -186,7 +187,7 @@ struct emu_holder {
     char name[32];
 };
 
-enum emu_fault_action { EMU_FAULT_NONE = 0, EMU_FAULT_RETURN, EMU_FAULT_KILL };
+enum emu_fault_action { EMU_FAULT_NONE = 0, EMU_FAULT_RETURN, EMU_FAULT_KILL, EMU_FAULT_XID };
 
 /* A rule of the fault script; fault.h has its text form. */
 struct emu_fault {
@@ -195,7 +196,7 @@ struct emu_fault {
     uint8_t after;  /* act when the call has had its effect, not before */
     uint8_t reserved;
     int32_t gpu;   /* EMU_UNKNOWN: any */
-    int32_t code;  /* nvmlReturn_t of EMU_FAULT_RETURN */
+    int32_t code;  /* nvmlReturn_t of EMU_FAULT_RETURN, number of EMU_FAULT_XID */
     uint32_t nth;  /* first matching call to act on, from 1; 0 = 1 */
     uint32_t hits; /* how many calls to act on; 0 = no end */
     uint32_t delay_ms;

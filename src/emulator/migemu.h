@@ -103,6 +103,19 @@ const struct mig_model *migemu_find_model(const char *name);
 /* How long changes take on a kind of board: "a30", "a100", "h100", or "off"; false for others. */
 bool migemu_latency_preset(const char *name, struct emu_latency *ret);
 
+/* "NAME=VALUE" of `migemu set`, for one GPU or (EMU_GPU_MAX) for all; complains. */
+int migemu_apply_option(struct emu_state *state, uint64_t gpu, const char *text);
+
+/* Parses a fault rule, adds it and says so; complains. */
+int migemu_add_rule(const struct emu_machine *machine, struct emu_state *state, const char *text);
+
+/* What goes wrong in the field, by name; migemu_preset.c. */
+struct migemu_preset;
+const struct migemu_preset *migemu_find_preset(const char *name); /* complains */
+int migemu_apply_preset(const struct emu_machine *machine, struct emu_state *state,
+                        const struct migemu_preset *preset, uint64_t gpu);
+void migemu_print_presets(void);
+
 /* ---- paths ---- */
 
 struct migemu_paths {

@@ -212,33 +212,93 @@ int migemu_xid(int argc, char **argv)
 
 /* ---- faults ---- */
 
-static int fault_add(int argc, char **argv)
+static int add_preset(const char *node, const char *name, uint64_t gpu)
 {
     MIGEMU_AUTO_MACHINE struct emu_machine *machine = NULL;
+    const struct migemu_preset *preset = migemu_find_preset(name);
     struct emu_transaction transaction;
-    struct emu_fault fault;
-    char reason[MIGEMU_TEXT_SIZE] = "";
-    unsigned slot = 0;
-    int rc;
-    int status;
+    int status = preset ? begin(node, &machine, &transaction) : MIGEMU_EXIT_USAGE;
 
-    if (!migemu_operands(argc, argv, 1, 2, 2)) {
-        return MIGEMU_EXIT_USAGE;
-    }
-    if (emu_fault_parse(argv[2], &fault, reason, sizeof(reason)) != 0) {
-        return migemu_usage("fault", "'%s' is no fault rule: %s", argv[2], reason);
-    }
-    status = begin(argv[1], &machine, &transaction);
     if (status != 0) {
         return status;
     }
-    rc = emu_fault_add(machine, transaction.state, &fault, &slot);
-    if (rc != 0) {
-        emu_abort(&transaction);
+    if (gpu != EMU_GPU_MAX && gpu >= transaction.state->gpu_count) {
+        status = migemu_fail("the machine has no GPU %u", (unsigned)gpu);
+    } else {
+        status = migemu_apply_preset(machine, transaction.state, preset, gpu);
+    }
+    if (status == 0) {
+        emu_commit(&transaction);
+    }
+    emu_abort(&transaction);
+    return status;
+}
+
+int migemu_add_rule(const struct emu_machine *machine, struct emu_state *state, const char *text)
+{
+    struct emu_fault fault;
+    char reason[MIGEMU_TEXT_SIZE] = "";
+    unsigned slot = 0;
+
+    if (emu_fault_parse(text, &fault, reason, sizeof(reason)) != 0) {
+        return migemu_usage("fault", "'%s' is no fault rule: %s", text, reason);
+    }
+    if (emu_fault_add(machine, state, &fault, &slot) != 0) {
         return migemu_fail("there are %d fault rules already", EMU_FAULT_MAX);
     }
-    emu_commit(&transaction);
     printf("rule %u: %s\n", slot, fault.text);
+    return 0;
+}
+
+static int add_rule(const char *node, const char *text)
+{
+    MIGEMU_AUTO_MACHINE struct emu_machine *machine = NULL;
+    struct emu_transaction transaction;
+    int status = begin(node, &machine, &transaction);
+
+    if (status != 0) {
+        return status;
+    }
+    status = migemu_add_rule(machine, transaction.state, text);
+    if (status == 0) {
+        emu_commit(&transaction);
+    }
+    emu_abort(&transaction);
+    return status;
+}
+
+static int fault_add(int argc, char **argv)
+{
+    static const struct option options[] = {{"preset", required_argument, NULL, 'p'},
+                                            {"gpu", required_argument, NULL, 'g'},
+                                            {NULL, 0, NULL, 0}};
+    const char *preset = NULL;
+    uint64_t gpu = EMU_GPU_MAX; /* all */
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (option == 'p') {
+            preset = optarg;
+        } else if (option != 'g' || !mig_text_parse_u64(optarg, EMU_GPU_MAX - 1, &gpu)) {
+            return migemu_usage("fault", "which GPU? --gpu N");
+        }
+    }
+    if (!preset && gpu != EMU_GPU_MAX) {
+        return migemu_usage("fault", "a rule says 'gpu=N' itself; --gpu goes with --preset");
+    }
+    if (!migemu_operands(argc, argv, optind, preset ? 1 : 2, preset ? 1 : 2)) {
+        return MIGEMU_EXIT_USAGE;
+    }
+    return preset ? add_preset(argv[optind], preset, gpu)
+                  : add_rule(argv[optind], argv[optind + 1]);
+}
+
+static int fault_presets(int argc, char **argv)
+{
+    if (!migemu_operands(argc, argv, 1, 0, 0)) {
+        return MIGEMU_EXIT_USAGE;
+    }
+    migemu_print_presets();
     return 0;
 }
 
@@ -294,8 +354,11 @@ static int fault_clear(int argc, char **argv)
 
 int migemu_fault(int argc, char **argv)
 {
-    static const struct migemu_subverb rows[] = {
-        {"add", fault_add}, {"list", fault_list}, {"clear", fault_clear}, {NULL, NULL}};
+    static const struct migemu_subverb rows[] = {{"add", fault_add},
+                                                 {"list", fault_list},
+                                                 {"clear", fault_clear},
+                                                 {"presets", fault_presets},
+                                                 {NULL, NULL}};
 
     return migemu_run_subverb(argc, argv, rows);
 }

@@ -53,10 +53,13 @@ static const struct verb_row verbs[] = {
      "  --kind leaked|client  a handle that was never closed (default), or a kernel client\n"
      "  --name NAME           such as nvidia_drm\n"
      "  --persistent          back again after a reset or reboot\n"},
-    {"fault", migemu_fault, "add NODE RULE | list NODE | clear NODE [NUMBER]",
+    {"fault", migemu_fault,
+     "add NODE RULE | add NODE --preset NAME [--gpu N] | list NODE | clear NODE [NUMBER] | presets",
      "let calls fail, hang or kill their caller",
+     "  --preset NAME        what was seen to go wrong in the field; 'fault presets' lists them\n"
+     "  --gpu N              the preset for one GPU only; default all\n"
      "RULE: FUNCTION [gpu=N] [nth=N] [hits=N] [delay=MS] [chance=PERCENT] [seed=N]\n"
-     "      [before|after] [-> CODE|KILL]\n"
+     "      [before|after] [-> CODE|KILL|XID=N]\n"
      "For example: 'GpuInstanceDestroy gpu=0 nth=3 -> IN_USE'\n"},
     {"set", migemu_set, "NODE [--gpu N] NAME=VALUE ...", "turn options of the machine",
      "Of a GPU (--gpu N, or all):\n"
@@ -65,6 +68,7 @@ static const struct verb_row verbs[] = {
      "  persistence=on|off           persistence mode\n"
      "  lost=on|off                  fell off the bus\n"
      "  reset-required=on|off        nothing works before a reset\n"
+     "  stale-devices=on|off         an index of a MIG device means the same one for a session\n"
      "  load=PERCENT                 of the whole GPU\n"
      "  memory-load=PERCENT          of its memory\n"
      "Of the machine:\n"

@@ -46,6 +46,7 @@ static const struct option_row rows[] = {
     GPU_ROW("persistence", VALUE_SWITCH, persistence, 1),
     GPU_ROW("lost", VALUE_SWITCH, lost, 1),
     GPU_ROW("reset-required", VALUE_SWITCH, reset_required, 1),
+    GPU_ROW("stale-devices", VALUE_SWITCH, stale_devices, 1),
     GPU_ROW("load", VALUE_NUMBER, load_percent, 100),
     GPU_ROW("memory-load", VALUE_NUMBER, memory_load_percent, 100),
     MACHINE_ROW("permission", VALUE_PERMISSION, permission, EMU_PERMISSION_ROOT),
@@ -130,8 +131,7 @@ static void store(unsigned char *base, const struct option_row *row, uint32_t va
     }
 }
 
-/* "NAME=VALUE", for one GPU or for all. */
-static int apply(struct emu_state *state, uint64_t gpu, const char *text)
+int migemu_apply_option(struct emu_state *state, uint64_t gpu, const char *text)
 {
     const char *equals = strchr(text, '=');
     const struct option_row *row = equals ? find_row(text, (size_t)(equals - text)) : NULL;
@@ -189,7 +189,7 @@ int migemu_set(int argc, char **argv)
         status = migemu_fail("the machine has no GPU %u", (unsigned)gpu);
     }
     for (i = optind + 1; status == 0 && i < argc; i++) {
-        status = apply(transaction.state, gpu, argv[i]);
+        status = migemu_apply_option(transaction.state, gpu, argv[i]);
     }
     if (status == 0) {
         emu_commit(&transaction);

@@ -74,6 +74,12 @@ class Document(NodeCase):
             self.assertRegex(text, rf"`(migemu )?{verb}\b", verb)
 
 
+    def test_names_every_preset(self):
+        text = DOCUMENT.read_text(encoding="utf-8")
+        for line in self.succeeds(call(MIGEMU, "fault", "presets")).splitlines():
+            self.assertIn(f"| `{line.split()[0]}` | {line[17:]} |", text)
+
+
 class Pages(NodeCase):
     """What is generated from migemu's help."""
 
