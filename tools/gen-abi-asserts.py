@@ -14,7 +14,7 @@ import sys
 
 # Declared by the header but no part of NVML's documented names: parts of another struct, checked
 # through it.
-PARTS = {'nvmlGpuDynamicPstatesUtilization_t'}
+PARTS = {'nvmlGpuDynamicPstatesUtilization_t', 'nvmlGpmMetricMetricInfo_t'}
 
 
 def rows(path):

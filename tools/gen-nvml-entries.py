@@ -4,14 +4,15 @@
 
 Every symbol of nvml-functions.tsv becomes an exported function that does what all calls have in
 common (initialised? handle good? a fault due? trace it) and calls emu_NAME, where the sources
-define it, with the resolved handle in the call instead of the first argument; the others answer that the function is not supported. Symbols whose calls work before
-nvmlInit are defined by hand in library.c.
+define it, with the resolved handle in the call instead of the first argument. All others give the
+answer that unsupported.tsv has for them; a function in neither, or in both, is an error. Symbols
+whose calls work before nvmlInit are defined by hand in library.c.
 
 What kind of handle a function takes beside a GPU, and whether MIG mode forbids it, is in
 handle-rules.tsv.
 
 usage: gen-nvml-entries.py table|header|entries OUTPUT nvml_abi.h nvml-functions.tsv
-                           handle-rules.tsv SOURCE...
+                           handle-rules.tsv unsupported.tsv SOURCE...
 """
 import csv
 import re
@@ -48,6 +49,20 @@ def read_rules(path, functions):
     return rules
 
 
+def read_answers(path, functions):
+    """The fixed answer of each function that has no other; by its name without nvml."""
+    known = {function.symbol for function in functions}
+    answers = {}
+    with open(path, encoding='utf-8') as file:
+        for row in csv.reader(file, delimiter='\t'):
+            if not row or row[0].startswith('#'):
+                continue
+            if row[0] not in known or len(row) != 3 or row[0][4:] in answers:
+                sys.exit(f'{path}: {row[0]}: unknown function, no reason, or twice')
+            answers[row[0][4:]] = f'NVML_ERROR_{row[1]}'
+    return answers
+
+
 def table(functions):
     lines = [NOTE, '#include "emulator/functions.h"', '',
              'const char *const emu_function_names[] = {']
@@ -74,14 +89,14 @@ def header(functions):
     return lines + ['', '#endif']
 
 
-def entry(function, number, implemented, rules):
+def entry(function, number, answers, rules):
     name = function.symbol[4:]
     handle = HANDLES[function.kinds[0]] if takes_handle(function) else 'EMU_HANDLE_NONE'
     value = '(uintptr_t)a0' if takes_handle(function) else '0'
     first = 1 if takes_handle(function) else 0
     rule = ' | '.join([handle] + rules.get(function.symbol, []))
     lines = [f'EMU_EXPORT nvmlReturn_t {function.symbol}({function.parameters(names=True)})', '{']
-    if name in implemented:
+    if name not in answers:
         arguments = ', '.join(['&call'] + [f'a{i}' for i in range(first, len(function.types))])
         lines += ['    struct emu_call call;',
                   f'    nvmlReturn_t rc = emu_enter(&call, {number}, {rule}, {value});',
@@ -91,33 +106,39 @@ def entry(function, number, implemented, rules):
                   '    return emu_leave(&call, rc);']
     else:
         lines += [f'    (void)a{i};' for i in range(first, len(function.types))]
-        lines += [f'    return emu_not_supported({number}, {rule}, {value});']
+        lines += [f'    return emu_refuse({number}, {rule}, {value}, {answers[name]});']
     return lines + ['}', '']
 
 
-def entries(functions, implemented, by_hand, rules):
+def entries(functions, implemented, by_hand, rules, answers):
     unknown = {f'nvml{name}' for name in implemented} - {f.symbol for f in functions}
     if unknown:
         sys.exit(f'implemented, but no NVML functions: {sorted(unknown)}')
+    for function in functions:
+        name = function.symbol[4:]
+        if (name in implemented or function.symbol in by_hand) == (name in answers):
+            sys.exit(f'{function.symbol}: needs either an implementation or a row in '
+                     'unsupported.tsv')
     lines = [NOTE, '#include "emulator/entries.h"', '#include "nvml/nvml_functions.h"', '']
     for number, function in enumerate(functions):
         if function.symbol not in by_hand:
-            lines += entry(function, number, implemented, rules)
+            lines += entry(function, number, answers, rules)
     return lines
 
 
 def main():
-    if len(sys.argv) < 6:
+    if len(sys.argv) < 7:
         sys.exit(__doc__)
-    what, output, abi, facts, rules_path = sys.argv[1:6]
+    what, output, abi, facts, rules_path, answers_path = sys.argv[1:7]
     functions = nvml_signatures.load(abi, facts)
     if what == 'table':
         lines = table(functions)
     elif what == 'header':
         lines = header(functions)
     else:
-        implemented, by_hand = read_sources(sys.argv[6:])
-        lines = entries(functions, implemented, by_hand, read_rules(rules_path, functions))
+        implemented, by_hand = read_sources(sys.argv[7:])
+        lines = entries(functions, implemented, by_hand, read_rules(rules_path, functions),
+                        read_answers(answers_path, functions))
     with open(output, 'w', encoding='utf-8') as file:
         file.write('\n'.join(lines) + '\n')
 

@@ -142,6 +142,48 @@ nvmlReturn_t emu_DeviceGetArchitecture(struct emu_call *call, unsigned int *arch
     return number_out(call->info->architecture, architecture);
 }
 
+/* Cores in a multiprocessor, by compute capability (CUDA programming guide). */
+nvmlReturn_t emu_DeviceGetNumGpuCores(struct emu_call *call, unsigned int *count)
+{
+    bool few = call->info->cc_major == 7 || (call->info->cc_major == 8 && !call->info->cc_minor);
+    if (call->info->sm_total <= 0) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    return number_out((unsigned)call->info->sm_total * (few ? 64 : 128), count);
+}
+
+nvmlReturn_t emu_DeviceGetPowerSource(struct emu_call *call, unsigned int *source)
+{
+    (void)call;
+    return number_out(NVML_POWER_SOURCE_AC, source);
+}
+
+/* From Turing on, and always of the driver's version. */
+static bool has_gsp_firmware(const struct emu_call *call)
+{
+    return call->info->architecture >= NVML_DEVICE_ARCH_TURING;
+}
+
+nvmlReturn_t emu_DeviceGetGspFirmwareMode(struct emu_call *call, unsigned int *enabled,
+                                          unsigned int *is_default)
+{
+    if (!enabled || !is_default) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    number_out(has_gsp_firmware(call), enabled);
+    return number_out(1, is_default);
+}
+
+nvmlReturn_t emu_DeviceGetGspFirmwareVersion(struct emu_call *call, char *version)
+{
+    if (!version) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    return has_gsp_firmware(call) ? emu_text_out(call->node->driver_version, version,
+                                                 NVML_GSP_FIRMWARE_VERSION_BUF_SIZE)
+                                  : NVML_ERROR_NOT_SUPPORTED;
+}
+
 nvmlReturn_t emu_DeviceGetBusType(struct emu_call *call, unsigned int *type)
 {
     (void)call;
@@ -416,17 +458,6 @@ nvmlReturn_t emu_DeviceGetDisplayActive(struct emu_call *call, nvmlEnableState_t
 {
     (void)call;
     return state_out(false, active);
-}
-
-nvmlReturn_t emu_DeviceGetAccountingMode(struct emu_call *call, nvmlEnableState_t *mode)
-{
-    return state_out(call->state.accounting && !call->state.mode, mode);
-}
-
-nvmlReturn_t emu_DeviceGetAccountingBufferSize(struct emu_call *call, unsigned int *size)
-{
-    (void)call;
-    return number_out(4000, size);
 }
 
 nvmlReturn_t emu_DeviceGetVirtualizationMode(struct emu_call *call,

@@ -192,6 +192,16 @@ static unsigned select_processes(const struct emu_call *call, struct emu_process
     return kept;
 }
 
+nvmlReturn_t emu_call_processes(const struct emu_call *call, struct emu_process **ret,
+                                unsigned *ret_count)
+{
+    nvmlReturn_t rc = read_processes(call, ret, ret_count);
+    if (rc == NVML_SUCCESS && *ret) {
+        *ret_count = select_processes(call, *ret, *ret_count, '\0');
+    }
+    return rc;
+}
+
 static void write_entry(void *entries, unsigned index, size_t entry_size,
                         const struct emu_process *process)
 {

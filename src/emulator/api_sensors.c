@@ -12,6 +12,9 @@
 #define UTILIZATION_PERIOD_US 167000
 #define LOAD_HEAT_C 40 /* warmer than idle at full load */
 
+/* By nvmlTemperatureThresholds_t: shutdown, slowdown, memory, GPU. */
+static const int thresholds_c[] = {92, 89, 95, 85};
+
 static nvmlReturn_t value_out(int64_t value, unsigned int *ret)
 {
     if (!ret) {
@@ -67,15 +70,31 @@ nvmlReturn_t emu_DeviceGetTemperatureThreshold(struct emu_call *call,
                                                nvmlTemperatureThresholds_t threshold,
                                                unsigned int *value)
 {
-    static const int limits[] = {92, 89, 95, 85}; /* shutdown, slowdown, memory, GPU */
     (void)call;
     if ((unsigned)threshold >= NVML_TEMPERATURE_THRESHOLD_COUNT) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    if ((unsigned)threshold >= sizeof limits / sizeof limits[0]) {
+    if ((unsigned)threshold >= sizeof thresholds_c / sizeof thresholds_c[0]) {
         return NVML_ERROR_NOT_SUPPORTED;
     }
-    return value_out(limits[threshold], value);
+    return value_out(thresholds_c[threshold], value);
+}
+
+/* How far the GPU is from its slowdown. */
+nvmlReturn_t emu_DeviceGetMarginTemperature(struct emu_call *call, nvmlMarginTemperature_t *value)
+{
+    if (!value) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (value->version != nvmlMarginTemperature_v1) {
+        return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    }
+    if (call->info->architecture < NVML_DEVICE_ARCH_HOPPER) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    value->marginTemperature =
+        (int)(thresholds_c[NVML_TEMPERATURE_THRESHOLD_SLOWDOWN] - temperature(call));
+    return NVML_SUCCESS;
 }
 
 nvmlReturn_t emu_DeviceGetPowerUsage(struct emu_call *call, unsigned int *power)
@@ -132,9 +151,29 @@ nvmlReturn_t emu_DeviceSetPowerManagementLimit(struct emu_call *call, unsigned i
     return emu_change_end(&change, NVML_SUCCESS);
 }
 
+nvmlReturn_t emu_DeviceSetPowerManagementLimit_v2(struct emu_call *call, nvmlPowerValue_v2_t *value)
+{
+    if (!value) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (value->version != nvmlPowerValue_v2) {
+        return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    }
+    if (value->powerScope != NVML_POWER_SCOPE_GPU) {
+        return NVML_ERROR_NOT_SUPPORTED; /* no module or memory with a limit of its own */
+    }
+    return emu_DeviceSetPowerManagementLimit(call, value->powerValueMw);
+}
+
 nvmlReturn_t emu_DeviceGetFanSpeed(struct emu_call *call, unsigned int *speed)
 {
     return call->info->has_fan ? value_out(30, speed) : NVML_ERROR_NOT_SUPPORTED;
+}
+
+nvmlReturn_t emu_DeviceGetFanSpeed_v2(struct emu_call *call, unsigned int fan, unsigned int *speed)
+{
+    return fan < call->info->has_fan || !call->info->has_fan ? emu_DeviceGetFanSpeed(call, speed)
+                                                             : NVML_ERROR_INVALID_ARGUMENT;
 }
 
 nvmlReturn_t emu_DeviceGetNumFans(struct emu_call *call, unsigned int *count)
@@ -176,7 +215,8 @@ nvmlReturn_t emu_DeviceGetClockInfo(struct emu_call *call, nvmlClockType_t type,
     }
     int64_t full = max_clock(call->info, type);
     bool idle = call->state.load_percent == 0 && type != NVML_CLOCK_MEM;
-    return value_out(idle ? call->info->clock_idle_mhz : full, clock);
+    unsigned mhz = emu_known((int)(idle ? call->info->clock_idle_mhz : full));
+    return value_out(emu_clock_limited(&call->state, type, mhz), clock);
 }
 
 nvmlReturn_t emu_DeviceGetClock(struct emu_call *call, nvmlClockType_t type, nvmlClockId_t id,
@@ -189,12 +229,6 @@ nvmlReturn_t emu_DeviceGetClock(struct emu_call *call, nvmlClockType_t type, nvm
                                        : emu_DeviceGetMaxClockInfo(call, type, clock);
 }
 
-nvmlReturn_t emu_DeviceGetApplicationsClock(struct emu_call *call, nvmlClockType_t type,
-                                            unsigned int *clock)
-{
-    return emu_DeviceGetMaxClockInfo(call, type, clock);
-}
-
 nvmlReturn_t emu_DeviceGetDefaultApplicationsClock(struct emu_call *call, nvmlClockType_t type,
                                                    unsigned int *clock)
 {
@@ -205,35 +239,6 @@ nvmlReturn_t emu_DeviceGetMaxCustomerBoostClock(struct emu_call *call, nvmlClock
                                                 unsigned int *clock)
 {
     return emu_DeviceGetMaxClockInfo(call, type, clock);
-}
-
-/* One clock is supported: the highest. */
-static nvmlReturn_t one_clock(int64_t value, unsigned int *count, unsigned int *clocks)
-{
-    if (!count) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    unsigned room = *count;
-    *count = 1;
-    if (room < 1 || !clocks) {
-        return NVML_ERROR_INSUFFICIENT_SIZE;
-    }
-    return value_out(value, clocks);
-}
-
-nvmlReturn_t emu_DeviceGetSupportedMemoryClocks(struct emu_call *call, unsigned int *count,
-                                                unsigned int *clocks)
-{
-    return one_clock(call->info->clock_memory_mhz, count, clocks);
-}
-
-nvmlReturn_t emu_DeviceGetSupportedGraphicsClocks(struct emu_call *call, unsigned int memory_clock,
-                                                  unsigned int *count, unsigned int *clocks)
-{
-    if (memory_clock != emu_known(call->info->clock_memory_mhz)) {
-        return NVML_ERROR_NOT_FOUND;
-    }
-    return one_clock(call->info->clock_graphics_mhz, count, clocks);
 }
 
 nvmlReturn_t emu_DeviceGetPerformanceState(struct emu_call *call, nvmlPstates_t *state)
@@ -351,74 +356,83 @@ nvmlReturn_t emu_DeviceGetTotalEnergyConsumption(struct emu_call *call, unsigned
     return wide_out((uint64_t)now.tv_sec * (uint64_t)call->info->power_idle_mw, energy);
 }
 
-/* ---- errors --------------------------------------------------------------------------------- */
+/* ---- fields --------------------------------------------------------------------------------- */
 
-nvmlReturn_t emu_DeviceGetTotalEccErrors(struct emu_call *call, nvmlMemoryErrorType_t type,
-                                         nvmlEccCounterType_t counter, unsigned long long *count)
+/* Counters of what never happens here, in ranges of numbers. */
+static bool is_zero_field(unsigned field)
 {
-    if ((unsigned)type >= NVML_MEMORY_ERROR_TYPE_COUNT ||
-        (unsigned)counter >= NVML_ECC_COUNTER_TYPE_COUNT) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    if (!call->state.ecc) {
-        return NVML_ERROR_NOT_SUPPORTED;
-    }
-    return wide_out(type == NVML_MEMORY_ERROR_TYPE_CORRECTED ? call->state.ecc_corrected
-                                                             : call->state.ecc_uncorrected,
-                    count);
-}
-
-nvmlReturn_t emu_DeviceGetDetailedEccErrors(struct emu_call *call, nvmlMemoryErrorType_t type,
-                                            nvmlEccCounterType_t counter,
-                                            nvmlEccErrorCounts_t *counts)
-{
-    unsigned long long total = 0;
-    if (!counts) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    nvmlReturn_t rc = emu_DeviceGetTotalEccErrors(call, type, counter, &total);
-    if (rc == NVML_SUCCESS) {
-        *counts = (nvmlEccErrorCounts_t){.deviceMemory = total};
-    }
-    return rc;
-}
-
-nvmlReturn_t emu_DeviceGetMemoryErrorCounter(struct emu_call *call, nvmlMemoryErrorType_t type,
-                                             nvmlEccCounterType_t counter,
-                                             nvmlMemoryLocation_t location,
-                                             unsigned long long *count)
-{
-    unsigned long long total = 0;
-    if (!count || (unsigned)location >= NVML_MEMORY_LOCATION_COUNT) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    nvmlReturn_t rc = emu_DeviceGetTotalEccErrors(call, type, counter, &total);
-    if (rc == NVML_SUCCESS) {
-        *count = location == NVML_MEMORY_LOCATION_DEVICE_MEMORY ? total : 0;
-    }
-    return rc;
-}
-
-nvmlReturn_t emu_DeviceGetRemappedRows(struct emu_call *call, unsigned int *corrected,
-                                       unsigned int *uncorrected, unsigned int *pending,
-                                       unsigned int *failure)
-{
-    if (!corrected || !uncorrected || !pending || !failure) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    for (unsigned i = 0; i < EMU_GI_MAX; i++) {
-        if (call->state.gis[i].used) {
-            return NVML_ERROR_NOT_SUPPORTED;
+    static const unsigned ranges[][2] = {
+        {NVML_FI_DEV_PERF_POLICY_POWER, NVML_FI_DEV_PERF_POLICY_TOTAL_BASE_CLOCKS},
+        {NVML_FI_DEV_NVLINK_LINK_COUNT, NVML_FI_DEV_NVLINK_LINK_COUNT},
+        {NVML_FI_DEV_PCIE_REPLAY_COUNTER, NVML_FI_DEV_PCIE_REPLAY_ROLLOVER_COUNTER},
+        {NVML_FI_DEV_C2C_LINK_COUNT, NVML_FI_DEV_C2C_LINK_COUNT},
+        {NVML_FI_DEV_PCIE_COUNT_CORRECTABLE_ERRORS, NVML_FI_DEV_PCIE_COUNT_LANE_ERROR},
+        {NVML_FI_DEV_DRAIN_AND_RESET_STATUS, NVML_FI_DEV_DRAIN_AND_RESET_STATUS},
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
+        if (field >= ranges[i][0] && field <= ranges[i][1]) {
+            return true;
         }
     }
-    *corrected = 0;
-    *uncorrected = 0;
-    *pending = 0;
-    *failure = 0;
-    return NVML_SUCCESS;
+    return false;
 }
 
-/* ---- fields --------------------------------------------------------------------------------- */
+/* ECC counts and remapped rows: by the calls that give the same. */
+static nvmlReturn_t error_field(struct emu_call *call, unsigned field, int64_t *ret)
+{
+    static const struct {
+        unsigned field;
+        nvmlMemoryErrorType_t type;
+        nvmlEccCounterType_t counter;
+    } fields[] = {
+        {NVML_FI_DEV_ECC_SBE_VOL_TOTAL, NVML_MEMORY_ERROR_TYPE_CORRECTED, NVML_VOLATILE_ECC},
+        {NVML_FI_DEV_ECC_DBE_VOL_TOTAL, NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC},
+        {NVML_FI_DEV_ECC_SBE_AGG_TOTAL, NVML_MEMORY_ERROR_TYPE_CORRECTED, NVML_AGGREGATE_ECC},
+        {NVML_FI_DEV_ECC_DBE_AGG_TOTAL, NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_AGGREGATE_ECC},
+        {NVML_FI_DEV_ECC_SBE_VOL_DEV, NVML_MEMORY_ERROR_TYPE_CORRECTED, NVML_VOLATILE_ECC},
+        {NVML_FI_DEV_ECC_DBE_VOL_DEV, NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC},
+        {NVML_FI_DEV_ECC_SBE_AGG_DEV, NVML_MEMORY_ERROR_TYPE_CORRECTED, NVML_AGGREGATE_ECC},
+        {NVML_FI_DEV_ECC_DBE_AGG_DEV, NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_AGGREGATE_ECC},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        unsigned long long count = 0;
+        if (fields[i].field == field) {
+            nvmlReturn_t rc =
+                emu_DeviceGetTotalEccErrors(call, fields[i].type, fields[i].counter, &count);
+            *ret = (int64_t)count;
+            return rc;
+        }
+    }
+    return NVML_ERROR_NOT_SUPPORTED;
+}
+
+/*
+ * Limits as they are shown from Hopper on: counted from the highest temperature to work at, so that
+ * 0 is there and those beyond are negative.
+ */
+static nvmlReturn_t limit_field(const struct emu_call *call, unsigned field, int64_t *ret)
+{
+    static const struct {
+        unsigned field;
+        nvmlTemperatureThresholds_t limit, zero;
+    } fields[] = {
+        {NVML_FI_DEV_TEMPERATURE_SHUTDOWN_TLIMIT, NVML_TEMPERATURE_THRESHOLD_SHUTDOWN,
+         NVML_TEMPERATURE_THRESHOLD_GPU_MAX},
+        {NVML_FI_DEV_TEMPERATURE_SLOWDOWN_TLIMIT, NVML_TEMPERATURE_THRESHOLD_SLOWDOWN,
+         NVML_TEMPERATURE_THRESHOLD_GPU_MAX},
+        {NVML_FI_DEV_TEMPERATURE_MEM_MAX_TLIMIT, NVML_TEMPERATURE_THRESHOLD_MEM_MAX,
+         NVML_TEMPERATURE_THRESHOLD_MEM_MAX},
+        {NVML_FI_DEV_TEMPERATURE_GPU_MAX_TLIMIT, NVML_TEMPERATURE_THRESHOLD_GPU_MAX,
+         NVML_TEMPERATURE_THRESHOLD_GPU_MAX},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        if (fields[i].field == field && call->info->architecture >= NVML_DEVICE_ARCH_HOPPER) {
+            *ret = thresholds_c[fields[i].zero] - thresholds_c[fields[i].limit];
+            return NVML_SUCCESS;
+        }
+    }
+    return NVML_ERROR_NOT_SUPPORTED;
+}
 
 static int field_table(const struct emu_call *call, unsigned field, int64_t *ret)
 {
@@ -429,13 +443,14 @@ static int field_table(const struct emu_call *call, unsigned field, int64_t *ret
         {NVML_FI_DEV_ECC_CURRENT, call->state.ecc},
         {NVML_FI_DEV_ECC_PENDING, call->state.ecc_pending},
         {NVML_FI_DEV_MEMORY_TEMP, temperature(call)},
-        {NVML_FI_DEV_NVLINK_LINK_COUNT, 0},
         {NVML_FI_DEV_REMAPPED_COR, 0},
         {NVML_FI_DEV_REMAPPED_UNC, 0},
         {NVML_FI_DEV_REMAPPED_PENDING, 0},
         {NVML_FI_DEV_REMAPPED_FAILURE, 0},
         {NVML_FI_DEV_IS_RESETLESS_MIG_SUPPORTED,
          call->info->mig_capable && !call->info->mode_needs_reset},
+        {NVML_FI_DEV_RESET_STATUS, call->state.reset_required},
+        {NVML_FI_DEV_GET_GPU_RECOVERY_ACTION, call->state.reset_required},
         {NVML_FI_DEV_POWER_AVERAGE, power_mw(call)},
         {NVML_FI_DEV_POWER_INSTANT, power_mw(call)},
         {NVML_FI_DEV_POWER_MIN_LIMIT, call->info->power_min_mw},
@@ -454,6 +469,38 @@ static int field_table(const struct emu_call *call, unsigned field, int64_t *ret
     return EMU_UNKNOWN;
 }
 
+static nvmlReturn_t read_field(struct emu_call *call, unsigned field, int64_t *ret)
+{
+    unsigned long long energy = 0;
+    if (field == NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION) {
+        nvmlReturn_t rc = emu_DeviceGetTotalEnergyConsumption(call, &energy);
+        *ret = (int64_t)energy;
+        return rc;
+    }
+    if (field_table(call, field, ret) == 0 || is_zero_field(field)) {
+        return NVML_SUCCESS;
+    }
+    if (limit_field(call, field, ret) == NVML_SUCCESS) {
+        return NVML_SUCCESS;
+    }
+    return error_field(call, field, ret);
+}
+
+/* Values are 64 bits wide in memory, so the counters among them only differ in their type. */
+static nvmlValueType_t field_type(unsigned field)
+{
+    bool wide = field == NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION ||
+                (field >= NVML_FI_DEV_ECC_SBE_VOL_TOTAL && field <= NVML_FI_DEV_ECC_DBE_AGG_DEV) ||
+                (field >= NVML_FI_DEV_PERF_POLICY_POWER &&
+                 field <= NVML_FI_DEV_PERF_POLICY_TOTAL_BASE_CLOCKS);
+    bool negative = field >= NVML_FI_DEV_TEMPERATURE_SHUTDOWN_TLIMIT &&
+                    field <= NVML_FI_DEV_TEMPERATURE_GPU_MAX_TLIMIT;
+    if (negative) {
+        return NVML_VALUE_TYPE_SIGNED_INT;
+    }
+    return wide ? NVML_VALUE_TYPE_UNSIGNED_LONG_LONG : NVML_VALUE_TYPE_UNSIGNED_INT;
+}
+
 nvmlReturn_t emu_DeviceGetFieldValues(struct emu_call *call, int count, nvmlFieldValue_t *values)
 {
     struct timespec now;
@@ -463,13 +510,68 @@ nvmlReturn_t emu_DeviceGetFieldValues(struct emu_call *call, int count, nvmlFiel
     clock_gettime(CLOCK_REALTIME, &now);
     for (int i = 0; i < count; i++) {
         int64_t value = 0;
+        nvmlReturn_t rc = NVML_ERROR_NOT_SUPPORTED;
         /* a scope other than the GPU itself: the module's or memory's power, a link */
-        bool known = values[i].scopeId == 0 && field_table(call, values[i].fieldId, &value) == 0;
+        if (values[i].scopeId == 0) {
+            rc = read_field(call, values[i].fieldId, &value);
+        }
         values[i].timestamp = (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000;
         values[i].latencyUsec = 0;
-        values[i].valueType = NVML_VALUE_TYPE_UNSIGNED_INT;
-        values[i].nvmlReturn = known ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED;
+        values[i].valueType = field_type(values[i].fieldId);
+        values[i].nvmlReturn = rc;
         values[i].value = (nvmlValue_t){.ullVal = (unsigned long long)value};
     }
+    return NVML_SUCCESS;
+}
+
+/* ---- samples: the buffer holds one, of this moment ------------------------------------------- */
+
+static int64_t sample_value(struct emu_call *call, nvmlSamplingType_t type)
+{
+    unsigned value = 0;
+    switch ((unsigned)type) {
+    case NVML_TOTAL_POWER_SAMPLES:
+        return power_mw(call);
+    case NVML_GPU_UTILIZATION_SAMPLES:
+        return call->state.load_percent;
+    case NVML_MEMORY_UTILIZATION_SAMPLES:
+        return call->state.memory_load_percent;
+    case NVML_PROCESSOR_CLK_SAMPLES:
+        emu_DeviceGetClockInfo(call, NVML_CLOCK_SM, &value);
+        return value;
+    case NVML_MEMORY_CLK_SAMPLES:
+        emu_DeviceGetClockInfo(call, NVML_CLOCK_MEM, &value);
+        return value;
+    default:
+        return 0; /* the engines for video, idle */
+    }
+}
+
+nvmlReturn_t emu_DeviceGetSamples(struct emu_call *call, nvmlSamplingType_t type,
+                                  unsigned long long last_seen, nvmlValueType_t *value_type,
+                                  unsigned int *count, nvmlSample_t *samples)
+{
+    if (!value_type || !count || (unsigned)type >= NVML_SAMPLINGTYPE_COUNT) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    bool utilization = type != NVML_TOTAL_POWER_SAMPLES && type != NVML_PROCESSOR_CLK_SAMPLES &&
+                       type != NVML_MEMORY_CLK_SAMPLES;
+    if (type == NVML_MODULE_POWER_SAMPLES || (utilization && call->state.mode)) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    *value_type = NVML_VALUE_TYPE_UNSIGNED_INT;
+    if (!samples) {
+        *count = 1;
+        return NVML_SUCCESS;
+    }
+    unsigned long long now_us = call->start_ns / 1000;
+    if (last_seen >= now_us) {
+        return NVML_ERROR_NOT_FOUND;
+    }
+    if (*count == 0) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    *count = 1;
+    samples[0] = (nvmlSample_t){now_us, {.ullVal = (unsigned long long)sample_value(call, type)}};
     return NVML_SUCCESS;
 }

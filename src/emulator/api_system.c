@@ -287,32 +287,3 @@ nvmlReturn_t emu_DeviceGetHandleByUUIDV(struct emu_call *call, const nvmlUUID_t 
     }
     return rc;
 }
-
-/* ---- what such a node does not have --------------------------------------------------------- */
-
-static nvmlReturn_t none(unsigned int *count)
-{
-    if (!count) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    *count = 0;
-    return NVML_SUCCESS;
-}
-
-nvmlReturn_t emu_UnitGetCount(struct emu_call *call, unsigned int *count)
-{
-    (void)call;
-    return none(count);
-}
-
-nvmlReturn_t emu_GetExcludedDeviceCount(struct emu_call *call, unsigned int *count)
-{
-    (void)call;
-    return none(count);
-}
-
-nvmlReturn_t emu_GetBlacklistDeviceCount(struct emu_call *call, unsigned int *count)
-{
-    (void)call;
-    return none(count);
-}

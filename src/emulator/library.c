@@ -351,11 +351,11 @@ nvmlReturn_t emu_leave(struct emu_call *call, nvmlReturn_t rc)
     return rc;
 }
 
-nvmlReturn_t emu_not_supported(unsigned function, unsigned rule, uintptr_t handle)
+nvmlReturn_t emu_refuse(unsigned function, unsigned rule, uintptr_t handle, nvmlReturn_t answer)
 {
     struct emu_call call;
     nvmlReturn_t rc = emu_enter(&call, function, rule | EMU_RULE_MIG_DEVICE, handle);
-    return emu_leave(&call, rc == NVML_SUCCESS ? NVML_ERROR_NOT_SUPPORTED : rc);
+    return emu_leave(&call, rc == NVML_SUCCESS ? answer : rc);
 }
 
 /* ---- changes -------------------------------------------------------------------------------- */

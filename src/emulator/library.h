@@ -45,7 +45,10 @@ struct emu_call {
 
 nvmlReturn_t emu_enter(struct emu_call *call, unsigned function, unsigned rule, uintptr_t handle);
 nvmlReturn_t emu_leave(struct emu_call *call, nvmlReturn_t rc);
-nvmlReturn_t emu_not_supported(unsigned function, unsigned rule, uintptr_t handle);
+
+/* A call of a function that always gives the same answer (unsupported.tsv), once its handle is
+ * good. */
+nvmlReturn_t emu_refuse(unsigned function, unsigned rule, uintptr_t handle, nvmlReturn_t answer);
 
 /* Handles. */
 nvmlDevice_t emu_gpu_handle(unsigned gpu);
@@ -96,6 +99,22 @@ static inline unsigned emu_known(int value)
 {
     return value > 0 ? (unsigned)value : 0;
 }
+
+static inline nvmlReturn_t emu_number_out(unsigned value, unsigned int *ret)
+{
+    if (!ret) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    *ret = value;
+    return NVML_SUCCESS;
+}
+
+/* The processes that the call's device shows, on the heap; NULL when there are none. */
+nvmlReturn_t emu_call_processes(const struct emu_call *call, struct emu_process **ret,
+                                unsigned *ret_count);
+
+/* A clock as applications clocks and locked clocks leave it. */
+unsigned emu_clock_limited(const struct emu_gpu *state, nvmlClockType_t type, unsigned mhz);
 
 /* Domain, bus and device of [domain:]bus:device[.0], hexadecimal, any width up to eight digits. */
 bool emu_bus_id_parse(const char *text, unsigned long ret[3]);

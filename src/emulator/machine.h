@@ -153,8 +153,13 @@ struct emu_gpu {
         mode_blocked; /* option: nvmlReturn_t that a mode change reports instead of its reset */
     uint32_t reset_count;
     int32_t power_limit_mw;
-    uint32_t load_percent, memory_load_percent; /* of the whole GPU, MIG off */
-    uint64_t ecc_corrected, ecc_uncorrected;    /* since the last reset */
+    uint32_t load_percent, memory_load_percent;            /* of the whole GPU, MIG off */
+    uint64_t ecc_corrected, ecc_uncorrected;               /* since the last reset */
+    uint64_t ecc_corrected_before, ecc_uncorrected_before; /* of the aggregate, before that */
+    uint16_t app_graphics_mhz, app_memory_mhz;             /* applications clocks; 0: default */
+    uint16_t lock_graphics_mhz[2], lock_memory_mhz[2];     /* lowest, highest; 0: not locked */
+    uint8_t drain;                                         /* takes no new clients */
+    uint8_t reserved[3];
     struct emu_gi gis[EMU_GI_MAX];
 };
 

@@ -213,8 +213,14 @@ static void restart_gpu(struct emu_gpu *gpu)
     emu_mode_activate(gpu);
     gpu->ecc = gpu->ecc_pending;
     gpu->reset_required = 0;
+    gpu->ecc_corrected_before += gpu->ecc_corrected;
+    gpu->ecc_uncorrected_before += gpu->ecc_uncorrected;
     gpu->ecc_corrected = 0;
     gpu->ecc_uncorrected = 0;
+    gpu->app_graphics_mhz = 0;
+    gpu->app_memory_mhz = 0;
+    memset(gpu->lock_graphics_mhz, 0, sizeof gpu->lock_graphics_mhz);
+    memset(gpu->lock_memory_mhz, 0, sizeof gpu->lock_memory_mhz);
     gpu->reset_count++;
 }
 
@@ -226,6 +232,7 @@ static void reload_gpu(const struct emu_gpu_info *info, struct emu_gpu *gpu)
     }
     restart_gpu(gpu);
     gpu->lost = 0;
+    gpu->drain = 0;
     gpu->persistence = NVML_FEATURE_DISABLED;
     gpu->compute_mode = NVML_COMPUTEMODE_DEFAULT;
     gpu->power_limit_mw = info->power_limit_mw;

@@ -3,7 +3,7 @@
  * The emulated libnvidia-ml.so.1 as its clients meet it: loaded with dlopen, every symbol called
  * with rubbish, then the contract that clients depend on.
  */
-#include "emulator_support.h"
+#include "emulator_client.h"
 #include "nvml/nvml_functions.h"
 #include <dlfcn.h>
 #include <pthread.h>
@@ -20,41 +20,6 @@
 
 #include <cmocka.h>
 
-static void *library;
-static struct emu_machine *machine;
-static char directory[64];
-
-static void *symbol(const char *name)
-{
-    void *address = dlsym(library, name);
-    if (!address) {
-        fail_msg("the library lacks %s", name);
-    }
-    return address;
-}
-
-/* Calls an NVML function by name with its own type. */
-#define NVML(name) ((__typeof__(&name))symbol(#name))
-
-static void load(void)
-{
-    const char *path = getenv("EMU_LIBRARY");
-    assert_non_null(path);
-    library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!library) {
-        fail_msg("%s", dlerror());
-    }
-}
-
-static int start(const enum board *boards, unsigned count)
-{
-    machine = node_make(boards, count, EMU_NUMBERING_DIRECT, directory);
-    setenv("MIGEMU_NODE", directory, 1);
-    load();
-    assert_int_equal(NVML(nvmlInit_v2)(), NVML_SUCCESS);
-    return 0;
-}
-
 static int start_a100_a30(void **unused)
 {
     static const enum board boards[] = {BOARD_A100, BOARD_A30};
@@ -68,24 +33,6 @@ static int start_enabled(void **unused)
     node_enable(machine, 0);
     node_enable(machine, 1);
     return 0;
-}
-
-static int stop(void **unused)
-{
-    (void)unused;
-    while (NVML(nvmlDeviceGetCount_v2)(&(unsigned){0}) == NVML_SUCCESS) {
-        NVML(nvmlShutdown)();
-    }
-    dlclose(library);
-    node_remove(machine, directory);
-    return 0;
-}
-
-static nvmlDevice_t gpu(unsigned index)
-{
-    nvmlDevice_t device = NULL;
-    assert_int_equal(NVML(nvmlDeviceGetHandleByIndex_v2)(index, &device), NVML_SUCCESS);
-    return device;
 }
 
 static nvmlGpuInstance_t make_gi(unsigned index, unsigned id)
