@@ -14,13 +14,13 @@
 
 #define MIG_CLEANUP(function) __attribute__((cleanup(function)))
 
-/* Defines cleanup_NAME for `type *` released by `release`. */
-#define MIG_DEFINE_CLEANUP(name, type, release)       \
-    static inline void cleanup_##name(type **pointer) \
-    {                                                 \
-        if (*pointer) {                               \
-            release(*pointer);                        \
-        }                                             \
+/* Defines cleanup_NAME for `type *` released by `release`. A type cannot stand in parentheses. */
+#define MIG_DEFINE_CLEANUP(name, type, release)                                                \
+    static inline void cleanup_##name(type **pointer) /* NOLINT(bugprone-macro-parentheses) */ \
+    {                                                                                          \
+        if (*pointer) {                                                                        \
+            release(*pointer);                                                                 \
+        }                                                                                      \
     }
 
 static inline void mig_cleanup_free(void *pointer)

@@ -75,16 +75,16 @@ int mig_file_read(const char *path, size_t max, char **ret, size_t *ret_size,
     if (strcmp(path, "-") != 0) {
         source = fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
         if (fd < 0) {
-            return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not open %s", path);
+            return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not open '%s'", path);
         }
     }
     rc = read_all(source, max, &data, ret_size);
     if (rc == -EFBIG) {
         return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_ERRNO, EFBIG,
-                             "%s is larger than the limit of %zu bytes", path, max);
+                             "'%s' is larger than the limit of %zu bytes", path, max);
     }
     if (rc < 0) {
-        return mig_error_set_errno(error, MIG_E_FAILED, -rc, "could not read %s", path);
+        return mig_error_set_errno(error, MIG_E_FAILED, -rc, "could not read '%s'", path);
     }
     *ret = MIG_TAKE(data);
     return 0;
@@ -123,7 +123,7 @@ int mig_sync_parent(const char *path, struct mig_error *error)
     }
     fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fsync(fd) < 0) {
-        return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not sync directory %s",
+        return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not sync directory '%s'",
                                    directory);
     }
     return 0;
@@ -152,7 +152,7 @@ int mig_file_write_atomic(const char *path, const void *data, size_t size, mode_
 
     if ((size_t)snprintf(temporary, sizeof(temporary), "%s.tmp.%ld", path, (long)getpid()) >=
         sizeof(temporary)) {
-        return mig_error_set_errno(error, MIG_E_FAILED, ENAMETOOLONG, "could not write %s", path);
+        return mig_error_set_errno(error, MIG_E_FAILED, ENAMETOOLONG, "could not write '%s'", path);
     }
     unlink(temporary);
     rc = write_synced(temporary, data, size, mode);
@@ -161,7 +161,7 @@ int mig_file_write_atomic(const char *path, const void *data, size_t size, mode_
     }
     if (rc < 0) {
         unlink(temporary);
-        return mig_error_set_errno(error, MIG_E_FAILED, -rc, "could not write %s", path);
+        return mig_error_set_errno(error, MIG_E_FAILED, -rc, "could not write '%s'", path);
     }
     return mig_sync_parent(path, error);
 }
@@ -171,8 +171,8 @@ int mig_mkdir_parents(const char *path, mode_t mode, struct mig_error *error)
     char partial[PATH_MAX];
 
     if (strlen(path) >= sizeof(partial)) {
-        return mig_error_set_errno(error, MIG_E_FAILED, ENAMETOOLONG, "could not make directory %s",
-                                   path);
+        return mig_error_set_errno(error, MIG_E_FAILED, ENAMETOOLONG,
+                                   "could not make directory '%s'", path);
     }
     for (size_t i = 1; i <= strlen(path); i++) {
         if (path[i] != '/' && path[i] != '\0') {
@@ -181,7 +181,7 @@ int mig_mkdir_parents(const char *path, mode_t mode, struct mig_error *error)
         memcpy(partial, path, i);
         partial[i] = '\0';
         if (mkdir(partial, mode) < 0 && errno != EEXIST) {
-            return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not make directory %s",
+            return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not make directory '%s'",
                                        partial);
         }
     }

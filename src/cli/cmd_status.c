@@ -39,6 +39,9 @@ static const struct table_column columns[COLUMN_COUNT] = {
 
 static const char *mode_words(const struct mig_gpu *gpu)
 {
+    if (gpu->problem[0]) {
+        return "not readable";
+    }
     if (!gpu->mig_capable) {
         return "no MIG";
     }

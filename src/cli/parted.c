@@ -235,7 +235,7 @@ static int write_output(const char *path, const char *text, struct mig_error *er
     }
     out = fopen(path, "we");
     if (!out || fputs(text, out) < 0 || fflush(out) != 0) {
-        return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not write %s", path);
+        return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not write '%s'", path);
     }
     return 0;
 }

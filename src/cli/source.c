@@ -27,7 +27,7 @@ int source_path(const struct cli *cli, const char **ret, struct mig_error *error
         }
     }
     mig_error_set(error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
-                  "no config file is given, and there is no default one at %s", installed[0]);
+                  "no config file is given, and there is no default one at '%s'", installed[0]);
     return mig_error_hint(error, MIG_E_USAGE, "give one with -f, or in MIGCTL_CONFIG");
 }
 

@@ -373,9 +373,11 @@ static int parse_entry_fields(struct parser *parser, const struct mig_value *map
     const struct mig_pair *enabled = mig_value_find(map, "mig-enabled");
     const struct mig_pair *filter = mig_value_find(map, "device-filter");
     const struct mig_pair *profiles = mig_value_find(map, "mig-devices");
-    bool has_profiles = profiles && profiles->value->kind != MIG_VALUE_NULL;
     int rc;
 
+    if (profiles && profiles->value->kind == MIG_VALUE_NULL) {
+        profiles = NULL;
+    }
     if (!devices || !enabled) {
         return refuse(parser, map->position, "missing required field '%s'",
                       devices ? "mig-enabled" : "devices");
@@ -387,13 +389,13 @@ static int parse_entry_fields(struct parser *parser, const struct mig_value *map
     if (rc == 0 && filter) {
         rc = parse_filters(parser, filter, entry);
     }
-    if (rc == 0 && has_profiles) {
+    if (rc == 0 && profiles) {
         rc = parse_profiles(parser, profiles, entry);
     }
     if (rc < 0) {
         return rc;
     }
-    if (entry->enabled && !has_profiles) {
+    if (entry->enabled && !profiles) {
         return refuse(parser, map->position,
                       "missing required field 'mig-devices' when 'mig-enabled' is true; for none "
                       "write {}");
@@ -546,14 +548,14 @@ int mig_config_parse(const char *name, const char *text, size_t size, struct mig
     int rc;
 
     if (!config) {
-        return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not read %s", name);
+        return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not read '%s'", name);
     }
     mig_arena_init(&config->arena, CONFIG_MEMORY_MAX);
     parser.problem_end = &config->problems;
     config->name = keep_text(&parser, name);
     if (!config->name) {
         mig_config_free(config);
-        return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not read %s", name);
+        return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not read '%s'", name);
     }
     rc = mig_document_parse(name, text, size, &document, error);
     if (rc == 0) {

@@ -636,7 +636,7 @@ int mig_document_parse(const char *name, const char *text, size_t size, struct m
     reader = calloc(1, sizeof(*reader));
     if (!document || !reader) {
         free(document);
-        return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not read %s", name);
+        return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not read '%s'", name);
     }
     mig_arena_init(&document->arena, DOCUMENT_MEMORY_MAX);
     if (size >= strlen(BYTE_ORDER_MARK) &&

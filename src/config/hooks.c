@@ -61,7 +61,7 @@ static const char *const hook_names[MIG_HOOK_COUNT] = {
 
 static int no_memory(struct parser *parser)
 {
-    return mig_error_set_errno(parser->error, MIG_E_FAILED, ENOMEM, "could not read %s",
+    return mig_error_set_errno(parser->error, MIG_E_FAILED, ENOMEM, "could not read '%s'",
                                parser->name);
 }
 

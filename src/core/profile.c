@@ -44,12 +44,12 @@ static int bad(const struct cursor *cursor, const char *what)
 
     if (*cursor->at) {
         mig_error_set(cursor->error, result, MIG_DOMAIN_CONFIG, 0,
-                      "\"%s\" is not a profile name: expected %s at offset %zu, not \"%s\"",
+                      "'%s' is not a profile name: expected %s at offset %zu, not '%s'",
                       shown(cursor->text, name), what, (size_t)(cursor->at - cursor->text),
                       shown(cursor->at, rest));
     } else {
         mig_error_set(cursor->error, result, MIG_DOMAIN_CONFIG, 0,
-                      "\"%s\" is not a profile name: expected %s at its end",
+                      "'%s' is not a profile name: expected %s at its end",
                       shown(cursor->text, name), what);
     }
     return mig_error_hint(cursor->error, result,
@@ -138,14 +138,14 @@ static int parse_attributes(struct cursor *cursor, struct mig_profile_name *name
     int result;
 
     if (*cursor->at != '+' && *cursor->at != '-') {
-        return *cursor->at ? bad(cursor, "\"+\", \"-\" or the end") : MIG_OK;
+        return *cursor->at ? bad(cursor, "'+', '-' or the end") : MIG_OK;
     }
     name->sign = *cursor->at++;
     do {
         result = parse_attribute(cursor, name);
     } while (result == MIG_OK && take(cursor, ","));
     if (result == MIG_OK && *cursor->at) {
-        return bad(cursor, "\",\" or the end");
+        return bad(cursor, "',' or the end");
     }
     return result;
 }
@@ -166,10 +166,10 @@ static int parse_slices(struct cursor *cursor, struct mig_profile_name *name)
             return result;
         }
         name->gpu = (uint16_t)number;
-        return expect(cursor, "g.", "\"g.\"");
+        return expect(cursor, "g.", "'g.'");
     }
     name->gpu = (uint16_t)number;
-    return expect(cursor, "g.", "\"g.\" or \"c.\"");
+    return expect(cursor, "g.", "'g.' or 'c.'");
 }
 
 int mig_profile_parse(const char *text, struct mig_profile_name *ret, struct mig_error *error)
@@ -183,7 +183,7 @@ int mig_profile_parse(const char *text, struct mig_profile_name *ret, struct mig
         result = parse_number(&cursor, UINT32_MAX, &ret->memory);
     }
     if (result == MIG_OK) {
-        result = expect(&cursor, "gb", "\"gb\"");
+        result = expect(&cursor, "gb", "'gb'");
     }
     if (result == MIG_OK) {
         result = parse_attributes(&cursor, ret);
@@ -331,7 +331,7 @@ static int refuse_gi(const struct mig_model *model, const char *text,
 
     list_near(model, wanted, near, sizeof(near));
     mig_error_set(error, result, MIG_DOMAIN_PLAN, MIG_REFUSAL_TOO_MUCH,
-                  "%s has no profile \"%s\"%s%s", model->name, shown(text, name),
+                  "%s has no profile '%s'%s%s", model->name, shown(text, name),
                   *near ? "; closest: " : "", near);
     for (size_t i = 0; i < model->profile_count; i++) {
         list_add(all, sizeof(all), model->profiles[i].name);
@@ -350,8 +350,8 @@ static int refuse_ci(const struct mig_model *model, const struct mig_profile *pr
     int result = MIG_E_NO_FIT;
 
     mig_error_set(error, result, MIG_DOMAIN_PLAN, MIG_REFUSAL_TOO_MUCH,
-                  "%s has no profile \"%s\": a %s has no compute instance of that size",
-                  model->name, shown(text, name), profile->name);
+                  "%s has no profile '%s': a %s has no compute instance of that size", model->name,
+                  shown(text, name), profile->name);
     for (size_t i = 0; i < profile->ci_profile_count; i++) {
         list_add(all, sizeof(all), profile->ci_profiles[i].name);
     }

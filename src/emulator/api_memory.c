@@ -226,7 +226,7 @@ static nvmlReturn_t list_processes(const struct emu_call *call, char type, unsig
     if (found > *count) {
         rc = NVML_ERROR_INSUFFICIENT_SIZE;
     }
-    for (unsigned i = 0; rc == NVML_SUCCESS && i < found; i++) {
+    for (unsigned i = 0; rc == NVML_SUCCESS && processes && i < found; i++) {
         write_entry(entries, i, entry_size, &processes[i]);
     }
     *count = found;
@@ -311,7 +311,7 @@ nvmlReturn_t emu_DeviceGetRunningProcessDetailList(struct emu_call *call,
     if (found > list->numProcArrayEntries) {
         rc = NVML_ERROR_INSUFFICIENT_SIZE;
     }
-    for (unsigned i = 0; rc == NVML_SUCCESS && i < found; i++) {
+    for (unsigned i = 0; rc == NVML_SUCCESS && processes && i < found; i++) {
         list->procArray[i] = (nvmlProcessDetail_v1_t){processes[i].pid, processes[i].memory_bytes,
                                                       processes[i].gi, processes[i].ci, 0};
     }

@@ -60,7 +60,7 @@ static int open_state(struct mig_apply *apply, struct mig_error *error)
         apply->journal_path = NULL;
     }
     if (!apply->lock_path || !apply->journal_path) {
-        return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not open %s", directory);
+        return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not open '%s'", directory);
     }
     rc = mig_mkdir_parents(directory, 0755, error);
     if (rc < 0) {
@@ -398,7 +398,7 @@ static int remove_journal(struct mig_apply *apply, struct mig_error *error)
 {
     mig_journal_close(&apply->journal);
     if (unlink(apply->journal_path) < 0) {
-        return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not remove %s",
+        return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not remove '%s'",
                                    apply->journal_path);
     }
     return 0;
@@ -465,7 +465,7 @@ static int give_up(struct run *run, const struct mig_error *cause, const struct 
     if (error && cause->holders[0] != '\0') {
         mig_error_add_holder(error, "%s", cause->holders);
     }
-    return mig_error_hint(error, MIG_E_BROKEN, "the next change tries again (journal %s)",
+    return mig_error_hint(error, MIG_E_BROKEN, "the next change tries again (journal '%s')",
                           run->apply->journal_path);
 }
 

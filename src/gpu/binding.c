@@ -277,7 +277,7 @@ static int open_library(struct mig_session *session, const char *name, struct mi
     if (!session->library) {
         const char *reason = dlerror();
 
-        mig_error_set(error, MIG_E_NO_DRIVER, MIG_DOMAIN_NONE, 0, "could not load %s: %s", name,
+        mig_error_set(error, MIG_E_NO_DRIVER, MIG_DOMAIN_NONE, 0, "could not load '%s': %s", name,
                       reason ? reason : "unknown reason");
         return mig_error_hint(error, MIG_E_NO_DRIVER,
                               "is the NVIDIA driver installed, and does the loader find its "
@@ -294,7 +294,7 @@ static int find_symbols(struct mig_session *session, const char *name, struct mi
 
         if (!address && !symbols[i].missing) {
             mig_error_set(error, MIG_E_NO_DRIVER, MIG_DOMAIN_NONE, 0,
-                          "%s cannot be used: it has no function %s", name, symbols[i].name);
+                          "'%s' cannot be used: it has no function '%s'", name, symbols[i].name);
             return mig_error_hint(error, MIG_E_NO_DRIVER,
                                   "the driver is too old for MIG; it needs at least release 450");
         }

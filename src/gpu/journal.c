@@ -279,7 +279,7 @@ static int parse_body_line(struct cursor *cursor, struct mig_journal *journal)
 static int parse_head(struct cursor *cursor, struct mig_journal *journal)
 {
     if (!next_line(cursor) || strcmp(cursor->text, TITLE) != 0) {
-        return refuse(cursor, "the first line is not \"" TITLE "\"");
+        return refuse(cursor, "the first line is not '" TITLE "'");
     }
     if (!next_line(cursor) || !split(cursor) || cursor->word_count != 2 ||
         strcmp(cursor->words[0], "boot") != 0 ||
@@ -400,7 +400,7 @@ int mig_journal_reopen(const char *path, const struct mig_journal *journal,
     ret->seed = journal->seed;
     ret->fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
     if (ret->fd < 0 || ftruncate(ret->fd, (off_t)journal->valid_size) < 0) {
-        return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not open %s", path);
+        return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not open '%s'", path);
     }
     return 0;
 }

@@ -70,11 +70,11 @@ static int is_taken(int fd, const char *path, unsigned timeout_ms, struct mig_er
     holder[strcspn(holder, "\n")] = '\0';
     if (timeout_ms > 0) {
         mig_error_set(error, MIG_E_BUSY, MIG_DOMAIN_NONE, 0,
-                      "another change of this node did not end within %u ms (%s is locked)",
+                      "another change of this node did not end within %u ms ('%s' is locked)",
                       timeout_ms, path);
     } else {
         mig_error_set(error, MIG_E_BUSY, MIG_DOMAIN_NONE, 0,
-                      "another change of this node is running (%s is locked)", path);
+                      "another change of this node is running ('%s' is locked)", path);
     }
     if (holder[0] != '\0') {
         mig_error_add_holder(error, "%s", holder);
@@ -90,7 +90,7 @@ int mig_lock_take(const char *path, unsigned timeout_ms, void (*waiting)(void *d
     int rc;
 
     if (fd < 0) {
-        mig_error_set_errno(error, MIG_E_FAILED, errno, "could not open %s", path);
+        mig_error_set_errno(error, MIG_E_FAILED, errno, "could not open '%s'", path);
         return mig_error_hint(error, MIG_E_FAILED,
                               "run as root, or choose another state directory");
     }
@@ -105,7 +105,7 @@ int mig_lock_take(const char *path, unsigned timeout_ms, void (*waiting)(void *d
         return is_taken(fd, path, timeout_ms, error);
     }
     if (rc < 0) {
-        return mig_error_set_errno(error, MIG_E_FAILED, -rc, "could not lock %s", path);
+        return mig_error_set_errno(error, MIG_E_FAILED, -rc, "could not lock '%s'", path);
     }
     write_holder(fd);
     *ret_fd = MIG_TAKE_FD(fd);

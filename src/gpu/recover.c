@@ -35,7 +35,7 @@ static void tell_recovery(struct mig_apply *apply, enum mig_recovery recovery, c
 static int remove_journal(const struct mig_apply *apply, struct mig_error *error)
 {
     if (unlink(apply->journal_path) < 0 && errno != ENOENT) {
-        return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not remove %s",
+        return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not remove '%s'",
                                    apply->journal_path);
     }
     return 0;
@@ -50,11 +50,11 @@ static int set_aside(struct mig_apply *apply, const char *suffix, const char *wh
     if ((size_t)snprintf(path, sizeof(path), "%s.%s", apply->journal_path, suffix) >=
             sizeof(path) ||
         rename(apply->journal_path, path) < 0) {
-        return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not rename %s",
+        return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not rename '%s'",
                                    apply->journal_path);
     }
-    tell_recovery(apply, MIG_RECOVERY_OBSOLETE, "%s; the GPUs were left as they are (see %s)", why,
-                  path);
+    tell_recovery(apply, MIG_RECOVERY_OBSOLETE, "%s; the GPUs were left as they are (see '%s')",
+                  why, path);
     return 0;
 }
 

@@ -167,11 +167,11 @@ static int say_status(const char *name, int status, char *output, struct mig_err
     }
     if (WIFEXITED(status)) {
         return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_EXIT, status,
-                             "%s ended with status %d%s%s", name, WEXITSTATUS(status),
+                             "'%s' ended with status %d%s%s", name, WEXITSTATUS(status),
                              line[0] != '\0' ? ": " : "", line);
     }
-    return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_EXIT, status, "%s was ended by signal %d",
-                         name, WTERMSIG(status));
+    return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_EXIT, status,
+                         "'%s' was ended by signal %d", name, WTERMSIG(status));
 }
 
 int mig_reset_run(const char *const *command, const char *bus_id, unsigned timeout_ms,
@@ -201,13 +201,13 @@ int mig_reset_run(const char *const *command, const char *bus_id, unsigned timeo
     rc = start(expanded, ends[1], &pid);
     close(ends[1]);
     if (rc != 0) {
-        mig_error_set_errno(error, MIG_E_FAILED, rc, "could not run %s", expanded->words[0]);
+        mig_error_set_errno(error, MIG_E_FAILED, rc, "could not run '%s'", expanded->words[0]);
         return mig_error_hint(error, MIG_E_FAILED, "configure the command that resets a GPU");
     }
     end = wait_end(pid, read_end, timeout_ms, output, &status);
     if (end != COMMAND_ENDED) {
         return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_EXIT, status,
-                             "%s did not end within %u ms and %s", expanded->words[0], timeout_ms,
+                             "'%s' did not end within %u ms and %s", expanded->words[0], timeout_ms,
                              end == COMMAND_KILLED ? "was killed"
                                                    : "cannot be killed: it hangs in the driver");
     }

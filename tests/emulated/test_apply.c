@@ -389,7 +389,7 @@ static void test_missing_reset_command_is_the_reason(void **state)
     make_blocked(&node);
     node_apply(&node, "1 4g.24gb=1", &options, &outcome);
     assert_int_equal(outcome.result, MIG_E_FAILED);
-    assert_contains(outcome.error.message, "could not run /nonexistent");
+    assert_contains(outcome.error.message, "could not run '/nonexistent'");
     assert_string_equal(outcome.error.hint, "configure the command that resets a GPU");
     node_remove(&node);
 }

@@ -117,13 +117,13 @@ static void test_refusal_names_part_and_offset(void **state)
 
     (void)state;
     mig_profile_parse("1g.5GB", &name, &error);
-    assert_string_equal(error.message, "\"1g.5GB\" is not a profile name: expected \"gb\" at "
-                                       "offset 4, not \"GB\"");
+    assert_string_equal(error.message, "'1g.5GB' is not a profile name: expected 'gb' at "
+                                       "offset 4, not 'GB'");
     mig_profile_parse("1g.5gb+", &name, &error);
-    assert_string_equal(error.message, "\"1g.5gb+\" is not a profile name: expected an attribute "
+    assert_string_equal(error.message, "'1g.5gb+' is not a profile name: expected an attribute "
                                        "that starts with a letter at its end");
     mig_profile_parse("1g.\x1b[31m", &name, &error);
-    assert_non_null(strstr(error.message, "\"1g.?[31m\""));
+    assert_non_null(strstr(error.message, "'1g.?[31m'"));
     memset(long_text, 'x', sizeof(long_text) - 1);
     long_text[sizeof(long_text) - 1] = '\0';
     mig_profile_parse(long_text, &name, &error);
@@ -288,14 +288,14 @@ static void test_refusal_offers_what_there_is(void **state)
 
     (void)state;
     assert_int_equal(mig_profile_resolve(a30, "1g.5gb", &kind, &error), MIG_E_NO_FIT);
-    assert_string_equal(error.message, "NVIDIA A30 has no profile \"1g.5gb\"; closest: 1g.6gb");
+    assert_string_equal(error.message, "NVIDIA A30 has no profile '1g.5gb'; closest: 1g.6gb");
     assert_string_equal(error.hint, "profiles of NVIDIA A30: 1g.6gb, 1g.6gb+me, 2g.12gb, "
                                     "2g.12gb+me, 4g.24gb");
     assert_int_equal(mig_profile_resolve(a30, "3c.4g.24gb", &kind, &error), MIG_E_NO_FIT);
     assert_string_equal(error.hint, "inside a 4g.24gb: 1c.4g.24gb, 2c.4g.24gb, 4g.24gb");
     assert_int_equal(mig_profile_resolve(a30, "1c.2g.14gb", &kind, &error), MIG_E_NO_FIT);
     assert_string_equal(error.message,
-                        "NVIDIA A30 has no profile \"1c.2g.14gb\"; closest: 2g.12gb, 4g.24gb");
+                        "NVIDIA A30 has no profile '1c.2g.14gb'; closest: 2g.12gb, 4g.24gb");
     assert_int_equal(mig_profile_resolve(a30, "1g.6", &kind, &error), MIG_E_CONFIG);
 }
 

@@ -26,11 +26,11 @@ static void test_what_it_says(void **state)
     (void)state;
     assert_int_equal(reset("[ \"$1\" = 00000000:07:00.0 ]", 10000), 0);
     assert_int_equal(reset("echo first; echo second; echo; exit 3", 10000), MIG_E_FAILED);
-    assert_string_equal(error.message, "sh ended with status 3: second");
+    assert_string_equal(error.message, "'sh' ended with status 3: second");
     assert_int_equal(reset("kill -9 $$", 10000), MIG_E_FAILED);
-    assert_string_equal(error.message, "sh was ended by signal 9");
+    assert_string_equal(error.message, "'sh' was ended by signal 9");
     assert_int_equal(mig_reset_run(missing, "", 10000, &error), MIG_E_FAILED);
-    assert_string_equal(error.message, "could not run /nonexistent: No such file or directory");
+    assert_string_equal(error.message, "could not run '/nonexistent': No such file or directory");
     assert_string_equal(error.hint, "configure the command that resets a GPU");
 }
 
@@ -45,7 +45,7 @@ static void test_none_takes_for_ever(void **state)
         uint64_t begin_ms = mig_now_ms();
 
         assert_int_equal(reset(scripts[i], 100), MIG_E_FAILED);
-        assert_string_equal(error.message, "sh did not end within 100 ms and was killed");
+        assert_string_equal(error.message, "'sh' did not end within 100 ms and was killed");
         assert_true(mig_now_ms() - begin_ms < 20000);
     }
 }
