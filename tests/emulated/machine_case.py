@@ -35,7 +35,7 @@ class Node:
 
     def run(self, *command, **options):
         """A command on the machine, library path only."""
-        return call(*command, env=self.environment, **options)
+        return call(*command, **{"env": self.environment, **options})
 
     def smi(self, *arguments):
         return self.run("nvidia-smi", *arguments)
