@@ -37,6 +37,12 @@ static const struct verb_row verbs[] = {
     {"run", migemu_run, "NODE [--no-namespace] -- COMMAND [ARGUMENT ...]",
      "run a command on the machine",
      "  --no-namespace       only the library path and PATH, no /proc, /sys and /dev\n"},
+    {"root", migemu_root, "NODE DIR", "write the driver's files for containers into a directory",
+     "DIR becomes a driver root: libraries, nvidia-smi, /dev stand-ins, links to /proc and /sys "
+     "of\n"
+     "the machine, devices.tsv, and cdi/migemu.json, a CDI specification that mounts them. One "
+     "that\n"
+     "was written before is brought up to date.\n"},
     {"ps", migemu_ps, "NODE", "processes and holders on the GPUs", ""},
     {"job", migemu_job, "start NODE --on PLACE [OPTION ...] [-- COMMAND ...] | stop NODE PID|all",
      "let a process use a GPU or a slice",

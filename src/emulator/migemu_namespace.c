@@ -16,6 +16,7 @@
 
 #include "emulator/host_tree.h"
 #include "emulator/migemu.h"
+#include "emulator/migemu_devices.h"
 
 #include "base/file.h"
 #include "base/text.h"
@@ -29,10 +30,6 @@
 
 #define SHADOW_MAX 8
 #define PROC_FILE_MAX ((size_t)256 * 1024)
-#define NVIDIA_MAJOR 195
-#define UVM_MAJOR 510
-#define CONTROL_MINOR 255
-#define MODESET_MINOR 254
 
 struct view {
     const char *node;
@@ -296,10 +293,7 @@ static int show_proc(struct view *view)
     if (status == 0) {
         status = provide(view, "/proc/modules", source);
     }
-    (void)snprintf(devices, sizeof(devices),
-                   "%3d nvidia\n%3d nvidia-modeset\n%3d nvidiactl\n%3d nvidia-caps\n"
-                   "%3d nvidia-uvm\n",
-                   NVIDIA_MAJOR, NVIDIA_MAJOR, NVIDIA_MAJOR, EMU_CAPS_MAJOR, UVM_MAJOR);
+    (void)migemu_proc_devices(devices, sizeof(devices));
     if (status == 0) {
         status = stage_merged(view, "/proc/devices", "Character devices:\n", devices, "devices",
                               source, sizeof(source));
@@ -362,78 +356,28 @@ static int make_device(struct view *view, const char *path, unsigned major_numbe
     return mount("/dev/null", path, NULL, MS_BIND, NULL) < 0 ? fail_step("bind", path) : 0;
 }
 
-static int make_capability(struct view *view, unsigned minor_number, mode_t mode)
-{
-    char path[64];
-
-    (void)snprintf(path, sizeof(path), "/dev/nvidia-caps/nvidia-cap%u", minor_number);
-    return make_device(view, path, EMU_CAPS_MAJOR, minor_number, mode);
-}
-
 /* Nodes cost nothing, so there is one for each instance that may come; bind mounts do, so only
  * instances that are there have one then. */
-static int make_instance_capabilities(struct view *view, unsigned minor_of_gpu,
-                                      const struct emu_gpu *gpu)
-{
-    unsigned gi;
-    unsigned ci;
-    int status = 0;
-
-    for (gi = 0; status == 0 && gi < MAX_GPU_INSTANCE_IDS; gi++) {
-        const struct emu_gi *instance = &gpu->gis[gi];
-
-        if (!instance->used && !view->may_make_nodes) {
-            continue;
-        }
-        status = make_capability(view, emu_capability_minor(minor_of_gpu, gi, EMU_ID_NONE), 0444);
-        for (ci = 0; status == 0 && ci < EMU_CI_MAX; ci++) {
-            if (instance->cis[ci].used || view->may_make_nodes) {
-                status = make_capability(view, emu_capability_minor(minor_of_gpu, gi, ci), 0444);
-            }
-        }
-    }
-    return status;
-}
-
 static int show_dev(struct view *view, const struct emu_node_info *info,
                     const struct emu_state *state)
 {
-    static const struct {
-        const char *path;
-        unsigned major_number, minor_number;
-    } nodes[] = {{"/dev/nvidiactl", NVIDIA_MAJOR, CONTROL_MINOR},
-                 {"/dev/nvidia-modeset", NVIDIA_MAJOR, MODESET_MINOR},
-                 {"/dev/nvidia-uvm", UVM_MAJOR, 0},
-                 {"/dev/nvidia-uvm-tools", UVM_MAJOR, 1}};
-    char path[32];
-    size_t n;
-    unsigned i;
+    MIGEMU_AUTO_DEVICES struct migemu_devices devices = {0};
+    size_t i;
     int status = shadow(view, "/dev", MS_NOSUID);
 
-    for (n = 0; status == 0 && n < MIG_ARRAY_SIZE(nodes); n++) {
-        (void)unlink(nodes[n].path);
-        status =
-            make_device(view, nodes[n].path, nodes[n].major_number, nodes[n].minor_number, 0666);
-    }
     if (status == 0 && ((unlink("/dev/nvidia-caps") < 0 && errno != ENOENT) ||
                         mkdir("/dev/nvidia-caps", 0755) < 0)) {
         status = fail_step("make", "/dev/nvidia-caps");
     }
-    if (status == 0) {
-        status = make_capability(view, 1, 0400);
+    if (status == 0 && migemu_list_devices(info, state, view->may_make_nodes, &devices) != 0) {
+        status = migemu_fail_errno(ENOMEM, "could not show '/dev'");
     }
-    if (status == 0) {
-        status = make_capability(view, 2, 0444);
-    }
-    for (i = 0; status == 0 && i < info->gpu_count; i++) {
-        unsigned minor_number = info->gpus[i].minor;
+    for (i = 0; status == 0 && i < devices.count; i++) {
+        const struct migemu_device *device = &devices.list[i];
 
-        (void)snprintf(path, sizeof(path), "/dev/nvidia%u", minor_number);
-        (void)unlink(path);
-        status = make_device(view, path, NVIDIA_MAJOR, minor_number, 0666);
-        if (status == 0) {
-            status = make_instance_capabilities(view, minor_number, &state->gpus[i]);
-        }
+        (void)unlink(device->path);
+        status = make_device(view, device->path, device->major_number, device->minor_number,
+                             device->mode);
     }
     return status;
 }

@@ -14,7 +14,7 @@ from machine_case import MIGEMU, NodeCase, call  # noqa: E402
 
 USAGE, BUSY, IN_USE = 2, 5, 19
 VERBS = ["create", "destroy", "show", "env", "run", "ps", "job", "holder", "fault", "set", "reset",
-         "reload", "reboot", "xid", "trace", "snapshot", "restore", "diff", "stats"]
+         "reload", "reboot", "root", "xid", "trace", "snapshot", "restore", "diff", "stats"]
 
 
 class Create(NodeCase):
