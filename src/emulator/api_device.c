@@ -62,7 +62,7 @@ nvmlReturn_t emu_DeviceGetIndex(struct emu_call *call, unsigned int *index)
     }
     for (unsigned gi = 0; gi <= call->gi; gi++) {
         for (unsigned ci = 0; call->state.gis[gi].used && ci < EMU_CI_MAX; ci++) {
-            before += call->state.gis[gi].cis[ci].used && (gi < call->gi || ci < call->ci);
+            before += (gi < call->gi || ci < call->ci) && call->state.gis[gi].cis[ci].used;
         }
     }
     return number_out(before, index);

@@ -315,7 +315,7 @@ static bool chance_hits(const struct emu_fault *fault, uint64_t number)
     uint64_t mixed = (number + ((uint64_t)fault->seed << 32)) * 0x9e3779b97f4a7c15u;
     mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9u;
     mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
-    return (mixed ^ (mixed >> 31)) % (100 * PPM_PER_PERCENT) < fault->chance_ppm;
+    return (mixed ^ (mixed >> 31)) % (UINT64_C(100) * PPM_PER_PERCENT) < fault->chance_ppm;
 }
 
 /* `number`: which matching call this is. */

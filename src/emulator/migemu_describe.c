@@ -91,7 +91,7 @@ static void describe_ci_profile(const struct mig_ci_profile *from, struct emu_ci
 /* The driver shows no engine that it does not have: unknown is none. */
 static int16_t engine_count(int16_t count)
 {
-    return count < 0 ? (int16_t)0 : count;
+    return (int16_t)(count < 0 ? 0 : count);
 }
 
 static void describe_profile(const struct mig_profile *from, struct emu_profile *to)

@@ -80,7 +80,7 @@
     X(ComputeInstanceGetInfo_v2)                       \
     X(ComputeInstanceDestroy)
 
-#define SMI_DECLARE(name) __typeof__(nvml##name) *name;
+#define SMI_DECLARE(name) __typeof__(nvml##name) *name; /* NOLINT(bugprone-macro-parentheses) */
 
 struct smi_nvml {
     void *library;

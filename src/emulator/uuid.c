@@ -21,7 +21,7 @@ static uint32_t rotate(uint32_t value, unsigned count)
 static void sha1_block(uint32_t digest[DIGEST_WORDS], const uint8_t block[BLOCK])
 {
     uint32_t words[80];
-    for (unsigned i = 0; i < 16; i++) {
+    for (size_t i = 0; i < 16; i++) {
         words[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 |
                    (uint32_t)block[4 * i + 2] << 8 | block[4 * i + 3];
     }
