@@ -501,6 +501,15 @@ static nvmlValueType_t field_type(unsigned field)
     return wide ? NVML_VALUE_TYPE_UNSIGNED_LONG_LONG : NVML_VALUE_TYPE_UNSIGNED_INT;
 }
 
+/*
+ * Whether the scope means anything: the GPU, its memory or the module for power. nvidia-smi leaves
+ * rubbish in it for other fields.
+ */
+static bool has_scope(unsigned field)
+{
+    return field >= NVML_FI_DEV_POWER_AVERAGE && field <= NVML_FI_DEV_POWER_REQUESTED_LIMIT;
+}
+
 nvmlReturn_t emu_DeviceGetFieldValues(struct emu_call *call, int count, nvmlFieldValue_t *values)
 {
     struct timespec now;
@@ -511,8 +520,7 @@ nvmlReturn_t emu_DeviceGetFieldValues(struct emu_call *call, int count, nvmlFiel
     for (int i = 0; i < count; i++) {
         int64_t value = 0;
         nvmlReturn_t rc = NVML_ERROR_NOT_SUPPORTED;
-        /* a scope other than the GPU itself: the module's or memory's power, a link */
-        if (values[i].scopeId == 0) {
+        if (values[i].scopeId == 0 || !has_scope(values[i].fieldId)) {
             rc = read_field(call, values[i].fieldId, &value);
         }
         values[i].timestamp = (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000;

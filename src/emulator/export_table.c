@@ -33,6 +33,7 @@ typedef nvmlReturn_t parse_slot(const char *, unsigned *, unsigned *, unsigned *
 typedef nvmlReturn_t place_slot(unsigned, unsigned *, unsigned *, unsigned *);
 typedef nvmlReturn_t index_slot(unsigned, nvmlDevice_t *, unsigned);
 typedef nvmlReturn_t number_slot(nvmlDevice_t, unsigned *);
+typedef nvmlReturn_t level_slot(const void *, const void *, unsigned *);
 typedef nvmlReturn_t process_slot(nvmlDevice_t, unsigned *, struct private_process *);
 typedef nvmlReturn_t reset_slot(unsigned, const nvmlDevice_t *, nvmlReturn_t *);
 
@@ -43,9 +44,16 @@ union slot {
     place_slot *place;
     index_slot *index;
     number_slot *number;
+    level_slot *level;
     process_slot *process;
     reset_slot *reset;
 };
+
+/* For figures that nvidia-smi would otherwise show from its stack. */
+static nvmlReturn_t refuse(void)
+{
+    return NVML_ERROR_NOT_SUPPORTED;
+}
 
 static nvmlReturn_t do_nothing(void)
 {
@@ -94,6 +102,36 @@ static nvmlReturn_t get_place(unsigned index, unsigned *domain, unsigned *bus, u
         *device = pci.device;
     }
     return rc;
+}
+
+/* What topo -m shows: 0 PIX, 1 PXB, 2 PHB, 3 NODE, 4 SYS, then NV1 and on. GPUs here share a node,
+ * as nvmlDeviceGetTopologyCommonAncestor says. */
+#define LEVEL_NODE 3
+
+static nvmlReturn_t get_common_level(const void *first, const void *second, unsigned *level)
+{
+    if (!first || !second || !level) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    *level = LEVEL_NODE;
+    return NVML_SUCCESS;
+}
+
+static nvmlReturn_t get_enforced_limit(nvmlDevice_t device, unsigned *milliwatts)
+{
+    return nvmlDeviceGetEnforcedPowerLimit(device, milliwatts);
+}
+
+/* How far the GPU is from slowing down. */
+static nvmlReturn_t get_margin(nvmlDevice_t device, unsigned *celsius)
+{
+    nvmlMarginTemperature_t margin = {.version = nvmlMarginTemperature_v1};
+    nvmlReturn_t rc = nvmlDeviceGetMarginTemperature(device, &margin);
+
+    if (rc == NVML_SUCCESS && celsius) {
+        *celsius = (unsigned)margin.marginTemperature;
+    }
+    return celsius ? rc : NVML_ERROR_INVALID_ARGUMENT;
 }
 
 static nvmlReturn_t get_host_generation(nvmlDevice_t device, unsigned *generation)
@@ -177,19 +215,29 @@ static const union slot table[SLOT_COUNT] = {
     [0] = {.size = SLOT_COUNT * sizeof(union slot)},
     [1 ... 11] = {.any = do_nothing},
     [12] = {.parse = parse_bus_id},
-    [13 ... 74] = {.any = do_nothing}, /* 20: is it the primary GPU, which cannot be reset? No. */
+    [13 ... 22] = {.any = do_nothing}, /* 20: is it the primary GPU, which cannot be reset? No. */
+    [23] = {.level = get_common_level},
+    [24 ... 74] = {.any = do_nothing},
     [75] = {.place = get_place},
     [76 ... 80] = {.any = do_nothing},
     [81] = {.index = get_handle},
-    [82 ... 167] = {.any = do_nothing},
+    [82 ... 107] = {.any = do_nothing},
+    [108] = {.number = get_enforced_limit},
+    [109 ... 167] = {.any = do_nothing},
     [168] = {.reset = reset_gpus},
-    [169 ... 212] = {.any = do_nothing}, /* 182 to 184: making, asking, freeing reset groups */
+    [169 ... 208] = {.any = do_nothing}, /* 182 to 184: making, asking, freeing reset groups */
+    [209] = {.any = refuse},             /* a voltage */
+    [210 ... 212] = {.any = do_nothing},
     [213] = {.process = list_compute},
     [214] = {.process = list_graphics},
     [215] = {.process = list_mps},
     [216 ... 229] = {.any = do_nothing},
     [230] = {.number = get_host_generation},
-    [231 ... 250] = {.any = do_nothing},
+    [231] = {.any = do_nothing},
+    [232] = {.any = refuse}, /* a deferred memory clock */
+    [233 ... 239] = {.any = do_nothing},
+    [240] = {.number = get_margin},
+    [241 ... 250] = {.any = do_nothing},
 };
 
 /* Works before nvmlInit, as in the real library. */

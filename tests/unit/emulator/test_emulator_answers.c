@@ -326,27 +326,51 @@ static void test_draining(void **unused)
                      NVML_ERROR_INVALID_ARGUMENT);
 }
 
-/* Field ids: what each board answers, and with which type. */
+/* Field ids: what each board answers, and with which type; nvidia-smi leaves rubbish in the scope
+ * of fields that have none. */
 static void test_fields(void **unused)
 {
     static const struct {
-        unsigned gpu, field;
+        unsigned gpu, field, scope;
         unsigned code, type;
     } rows[] = {
-        {A100, NVML_FI_DEV_RESET_STATUS, 0, NVML_VALUE_TYPE_UNSIGNED_INT},
-        {A100, NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION, 0, NVML_VALUE_TYPE_UNSIGNED_LONG_LONG},
-        {A100, NVML_FI_DEV_TEMPERATURE_SHUTDOWN_TLIMIT, 3, NVML_VALUE_TYPE_SIGNED_INT},
-        {H100, NVML_FI_DEV_TEMPERATURE_SHUTDOWN_TLIMIT, 0, NVML_VALUE_TYPE_SIGNED_INT},
-        {H100, NVML_FI_DEV_PCIE_COUNT_LANE_ERROR, 0, NVML_VALUE_TYPE_UNSIGNED_INT},
-        {H100, 0, 3, NVML_VALUE_TYPE_UNSIGNED_INT},
-        {H100, 9999, 3, NVML_VALUE_TYPE_UNSIGNED_INT},
+        {A100, NVML_FI_DEV_RESET_STATUS, 0, 0, NVML_VALUE_TYPE_UNSIGNED_INT},
+        {A100, NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION, 0, 0, NVML_VALUE_TYPE_UNSIGNED_LONG_LONG},
+        {A100, NVML_FI_DEV_TEMPERATURE_SHUTDOWN_TLIMIT, 0, 3, NVML_VALUE_TYPE_SIGNED_INT},
+        {H100, NVML_FI_DEV_TEMPERATURE_SHUTDOWN_TLIMIT, 0, 0, NVML_VALUE_TYPE_SIGNED_INT},
+        {H100, NVML_FI_DEV_PCIE_COUNT_LANE_ERROR, 0, 0, NVML_VALUE_TYPE_UNSIGNED_INT},
+        {H100, NVML_FI_DEV_MEMORY_TEMP, RUBBISH, 0, NVML_VALUE_TYPE_UNSIGNED_INT},
+        {H100, NVML_FI_DEV_POWER_INSTANT, 0, 0, NVML_VALUE_TYPE_UNSIGNED_INT},
+        {H100, NVML_FI_DEV_POWER_INSTANT, 1, 3, NVML_VALUE_TYPE_UNSIGNED_INT},
+        {H100, 0, 0, 3, NVML_VALUE_TYPE_UNSIGNED_INT},
+        {H100, 9999, 0, 3, NVML_VALUE_TYPE_UNSIGNED_INT},
     };
     (void)unused;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        nvmlFieldValue_t value = {.fieldId = rows[i].field};
+        nvmlFieldValue_t value = {.fieldId = rows[i].field, .scopeId = rows[i].scope};
         assert_int_equal(NVML(nvmlDeviceGetFieldValues)(gpu(rows[i].gpu), 1, &value), 0);
         assert_int_equal(value.nvmlReturn, rows[i].code);
         assert_int_equal(value.valueType, rows[i].type);
+    }
+}
+
+/* What nvidia-smi reads from its private table agrees with NVML. */
+static void test_private_figures(void **unused)
+{
+    typedef nvmlReturn_t number_slot(nvmlDevice_t, unsigned *);
+    static const unsigned char guid[16] = {0xc4, 0xfe, 0x3e, 0x6c, 0xc9, 0x8f, 0x6c, 0x4e,
+                                           0xa3, 0x27, 0xee, 0x69, 0x6e, 0x12, 0xf7, 0xc4};
+    static const struct {
+        unsigned slot, gpu, code;
+    } rows[] = {{108, A100, 0}, {240, H100, 0}, {240, A100, 3}, {209, H100, 3}, {232, H100, 3}};
+    const void *table = NULL;
+    (void)unused;
+    assert_int_equal(NVML(nvmlInternalGetExportTable)(&table, guid), 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        unsigned value = 0;
+        number_slot *slot = ((number_slot *const *)table)[rows[i].slot];
+        assert_int_equal(slot(gpu(rows[i].gpu), &value), rows[i].code);
+        assert_int_equal(value > 0, rows[i].code == 0);
     }
 }
 
@@ -354,9 +378,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start_four, stop)
     const struct CMUnitTest tests[] = {
-        TEST(test_fixed_answers), TEST(test_bad_arguments), TEST(test_clocks),
-        TEST(test_error_counts),  TEST(test_accounting),    TEST(test_performance_monitoring),
-        TEST(test_topology),      TEST(test_draining),      TEST(test_fields),
+        TEST(test_fixed_answers),   TEST(test_bad_arguments), TEST(test_clocks),
+        TEST(test_error_counts),    TEST(test_accounting),    TEST(test_performance_monitoring),
+        TEST(test_topology),        TEST(test_draining),      TEST(test_fields),
+        TEST(test_private_figures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
