@@ -149,8 +149,8 @@ class Site:
             if self.show(machine) == seen:
                 self.model = machine
                 return
-        raise Difference(f"no order of these calls explains them and ends in\n  {seen}\nbut in\n  " +
-                         "\n  ".join(map(self.show, endings)) + "\nfrom\n  " +
+        raise Difference("no order of these calls explains them and ends in\n  " + seen +
+                         "\nbut in\n  " + "\n  ".join(map(self.show, endings)) + "\nfrom\n  " +
                          self.show(self.model) + "\ncalls:\n  " +
                          "\n  ".join(str(call) for calls in self.histories for call in calls))
 

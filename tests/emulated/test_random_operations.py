@@ -404,7 +404,8 @@ class Episode:
         self.history.append(f"killed after {done} of {len(operations)}; commits {found}")
         allowed = [after for after in models[done:done + 2] if after[1] == found]
         if not allowed:
-            raise Difference(f"commits: {found}, not one of {[m[1] for m in models[done:done + 2]]}")
+            raise Difference(f"commits: {found}, not one of "
+                             f"{[after[1] for after in models[done:done + 2]]}")
         self.cut_off += len(models) > done + 1 and models[done + 1][1] == found != models[done][1]
         self.model, self.commits = allowed[0]
         look = Operation("state -", None, lambda m: (0, 0, 0))

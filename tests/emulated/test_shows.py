@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Geometries with known results, applied by migctl and looked at through NVML by another program."""
+"""Geometries with known results, applied by migctl and looked at through NVML by another client."""
 import collections
 import pathlib
 import re

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""migctl on a node of eight different GPUs while much goes wrong: calls fail, hang or kill it, it is
-killed from outside at any time, slices are in use all over.
+"""migctl on a node of eight different GPUs while much goes wrong: calls fail, hang or kill it, it
+is killed from outside at any time, slices are in use all over.
 
 Whatever happens, no instance in use is touched, and the geometry is the old one or the one wished
-for, on all GPUs together; after a kill, or when putting back failed too, the next run makes it so. The exit code tells the truth.
+for, on all GPUs together; after a kill, or when putting back failed too, the next run makes it so.
+The exit code tells the truth.
 
 MIGD_SOAK: how many applies (80). MIGD_SEED: where the random numbers start; a failure names it.
 """

@@ -69,8 +69,8 @@ def cost(gpu, current, wanted, kept, rest):
     if not masks:
         return None
     parts = sum(len(one.cis) for one in kept if one.kind == PARTS)
-    return (len(current) - len(kept), parts, len(rest),
-            sum(one.kind != FULL for one in kept), -max(room(gpu, wanted, taken) for taken in masks))
+    return (len(current) - len(kept), parts, len(rest), sum(one.kind != FULL for one in kept),
+            -max(room(gpu, wanted, taken) for taken in masks))
 
 
 def expect(gpu, current, wanted):
