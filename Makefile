@@ -6,10 +6,10 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_FLAGS ?=
 
-.PHONY: help all run check check-fast bench asan tsan valgrind fuzz static format install clean
+.PHONY: help all run check check-clients client-matrix check-fast bench asan tsan valgrind fuzz static format install clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 all: ## build everything into build/
 	@tools/install-deps build
@@ -22,6 +22,15 @@ check: ## install what the tests need, run all of them
 	@tools/install-deps build test
 	@tools/build $(BUILD) -Dtests=true $(MESON_FLAGS)
 	@tools/run-tests $(BUILD)
+
+check-clients: ## fetch programs of others (nvidia-smi, device plugin, ...) and test with them
+	@tools/install-deps build test
+	@tools/build $(BUILD) -Dtests=true $(MESON_FLAGS)
+	@tests/clients/fetch-peers "$${MIGD_PEERS:-$$HOME/.cache/migd-peers}"
+	@tools/run-tests $(BUILD) clients
+
+client-matrix: check-clients ## write the table of docs/clients.md
+	@tests/clients/matrix $(BUILD) docs/clients.md
 
 check-fast: ## unit and emulated tests only
 	@tools/install-deps build test
