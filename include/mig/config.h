@@ -130,8 +130,8 @@ MIG_PUBLIC int mig_hooks_parse(const char *name, const char *text, size_t size,
                                struct mig_hooks **ret, struct mig_error *error);
 MIG_PUBLIC void mig_hooks_free(struct mig_hooks *hooks); /* NULL is allowed */
 
-#define MIG_HOOK_SECONDS_MAX 1800u /* that one command may take; then it is ended and has failed \
-                                    */
+/* What one command of a hook may take; then it is ended and has failed. */
+#define MIG_HOOK_SECONDS_MAX 1800u
 
 /*
  * Runs the commands of one hook in order; the first that fails ends it. Their environment is the

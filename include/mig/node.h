@@ -53,7 +53,7 @@ struct mig_gpu {
      */
     char problem[MIG_PROBLEM_SIZE];
     char uuid[MIG_UUID_SIZE];
-    char name[MIG_UUID_SIZE];
+    char name[MIG_UUID_SIZE]; /* "unknown" when not even that could be read */
     char bus_id[MIG_BUS_ID_SIZE];
     uint32_t pci_device, pci_subsystem; /* as struct mig_pci_id */
     int32_t minor;                      /* /dev/nvidiaN; MIG_UNKNOWN */

@@ -51,8 +51,13 @@ static int find_uuid(const struct mig_node *node, const char *uuid, struct place
 static int find_ids(const struct mig_node *node, uint32_t gpu_index, uint64_t gi_id, uint64_t ci_id,
                     const char *name, struct place *ret, struct mig_error *error)
 {
-    const struct mig_layout *layout = &node->gpus[gpu_index].layout;
+    const struct mig_gpu *gpu = &node->gpus[gpu_index];
+    const struct mig_layout *layout = &gpu->layout;
 
+    if (gpu->problem[0]) {
+        return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0, "GPU %u: %s", gpu->index,
+                             gpu->problem);
+    }
     for (unsigned i = 0; layout->model && i < layout->gi_count; i++) {
         if (layout->gis[i].id != gi_id) {
             continue;

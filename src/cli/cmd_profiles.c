@@ -303,6 +303,10 @@ static int print_node(const struct cli *cli, const struct mig_node *node, uint32
                 printf(", %u", node->gpus[j].index);
             }
         }
+        if (gpu->problem[0]) {
+            printf("  %s  not readable\n%s\n", gpu->name, gpu->problem);
+            continue;
+        }
         printf("  %s%s\n", gpu->name, gpu->mig_mode ? "" : "  MIG off");
         if (!gpu->layout.model) {
             puts(gpu->mig_capable ? "profiles are not known" : "has no MIG");

@@ -462,6 +462,9 @@ static void read_gpu_or_say_why(struct mig_session *session, struct mig_gpu *gpu
     if (read_gpu(&reader) < 0) {
         mig_text_copy(gpu->problem, sizeof(gpu->problem), error.message);
         gpu->layout = (struct mig_layout){0};
+        if (gpu->name[0] == '\0') {
+            mig_text_copy(gpu->name, sizeof(gpu->name), "unknown");
+        }
     }
 }
 

@@ -480,6 +480,19 @@ class Changing(Case):
             first.communicate(timeout=60)
             self.assertEqual(first.returncode, 0)
 
+    def test_unreadable_gpu_is_told_as_such(self):
+        with Node(A30 + "*2", options=["--mig", "on"]) as node:
+            node.migemu("fault add", "DeviceGetUUID gpu=1 -> GPU_IS_LOST")
+            for argv, code in ((["status"], 0), (["profiles"], 0), (["destroy", "1:0"], 1),
+                               (["create", "--gpu", "1", "1g.6gb"], 1),
+                               (["apply", "-f", CONFIG, "-c", "all-disabled"], 1)):
+                done = node.migctl(*argv)
+                self.assertEqual(done.returncode, code, argv)
+                self.assertIn("could not read its UUID: GPU is lost", done.stdout + done.stderr)
+                self.assertNotIn("no MIG", done.stdout + done.stderr)
+                self.assertNotIn("()", done.stdout + done.stderr)
+            self.good(node.migctl("create", "--gpu", "0", "1g.6gb"))
+
     def test_output_that_cannot_be_written(self):
         with Node(A30, options=["--mig", "on"]) as node:
             for redirection in (">/dev/full", ">&-", "<&- >&-"):
