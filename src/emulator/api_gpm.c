@@ -86,6 +86,33 @@ nvmlReturn_t emu_GpmQueryDeviceSupport(struct emu_call *call, nvmlGpmSupport_t *
     return NVML_SUCCESS;
 }
 
+/* Streaming is a mode of other tools; it changes no metric. */
+nvmlReturn_t emu_GpmQueryIfStreamingEnabled(struct emu_call *call, unsigned int *state)
+{
+    if (!state) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    return is_supported(call->info) ? emu_number_out(call->state.gpm_streaming, state)
+                                    : NVML_ERROR_NOT_SUPPORTED;
+}
+
+nvmlReturn_t emu_GpmSetStreamingEnabled(struct emu_call *call, unsigned int state)
+{
+    struct emu_transaction change;
+    if (state > NVML_FEATURE_ENABLED) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (!is_supported(call->info)) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    nvmlReturn_t rc = emu_change_begin(call, &change);
+    if (rc == NVML_SUCCESS) {
+        change.state->gpus[call->gpu].gpm_streaming = (uint8_t)state;
+        rc = emu_change_end(&change, NVML_SUCCESS);
+    }
+    return rc;
+}
+
 static nvmlReturn_t take_sample(const struct emu_call *call, unsigned gi, nvmlGpmSample_t handle)
 {
     struct sample *sample = find_sample(handle, NULL);

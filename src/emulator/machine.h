@@ -159,7 +159,8 @@ struct emu_gpu {
     uint16_t app_graphics_mhz, app_memory_mhz;             /* applications clocks; 0: default */
     uint16_t lock_graphics_mhz[2], lock_memory_mhz[2];     /* lowest, highest; 0: not locked */
     uint8_t drain;                                         /* takes no new clients */
-    uint8_t reserved[3];
+    uint8_t gpm_streaming;
+    uint8_t reserved[2];
     struct emu_gi gis[EMU_GI_MAX];
 };
 

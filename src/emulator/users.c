@@ -233,6 +233,7 @@ static void reload_gpu(const struct emu_gpu_info *info, struct emu_gpu *gpu)
     restart_gpu(gpu);
     gpu->lost = 0;
     gpu->drain = 0;
+    gpu->gpm_streaming = 0;
     gpu->persistence = NVML_FEATURE_DISABLED;
     gpu->compute_mode = NVML_COMPUTEMODE_DEFAULT;
     gpu->power_limit_mw = info->power_limit_mw;

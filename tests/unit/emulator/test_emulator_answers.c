@@ -279,6 +279,11 @@ static void test_performance_monitoring(void **unused)
     assert_int_equal(NVML(nvmlGpmMetricsGet)(metrics), NVML_ERROR_INVALID_ARGUMENT);
     assert_int_equal(NVML(nvmlGpmSampleFree)(samples[1]), 0);
     free(metrics);
+    assert_int_equal(NVML(nvmlGpmSetStreamingEnabled)(gpu(A100), 1), NVML_ERROR_NOT_SUPPORTED);
+    assert_int_equal(NVML(nvmlGpmSetStreamingEnabled)(gpu(H100), 2), NVML_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(NVML(nvmlGpmSetStreamingEnabled)(gpu(H100), 1), 0);
+    assert_int_equal(NVML(nvmlGpmQueryIfStreamingEnabled)(gpu(H100), &support.version), 0);
+    assert_int_equal(support.version, 1);
 }
 
 static void test_topology(void **unused)
