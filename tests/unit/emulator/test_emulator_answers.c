@@ -131,6 +131,12 @@ static void test_bad_arguments(void **unused)
         {"nvmlDeviceGetP2PStatus", A100, {RUBBISH, 0, GOOD}, NVML_ERROR_INVALID_ARGUMENT},
         {"nvmlDeviceGetTopologyNearestGpus", A100, {0, 0, GOOD}, NVML_ERROR_INVALID_ARGUMENT},
         {"nvmlDeviceGetEncoderStats", A100, {GOOD, 0, GOOD}, NVML_ERROR_INVALID_ARGUMENT},
+        {"nvmlDeviceGetC2cModeInfoV", H100, {GOOD}, NVML_ERROR_NOT_SUPPORTED},
+        {"nvmlDeviceGetDriverModel", A100, {GOOD, GOOD}, NVML_ERROR_NOT_SUPPORTED},
+        {"nvmlDeviceGetNvLinkState", H100, {0, GOOD}, NVML_ERROR_NOT_SUPPORTED},
+        {"nvmlDeviceGetSupportedVgpus", A100, {GOOD, GOOD}, NVML_ERROR_NOT_SUPPORTED},
+        {"nvmlVgpuInstanceGetFbUsage", A100, {GOOD}, NVML_ERROR_NOT_FOUND},
+        {"nvmlUnitGetLedState", A100, {GOOD}, NVML_ERROR_INVALID_ARGUMENT},
         {"nvmlDeviceGetFanSpeed_v2", A100, {0, GOOD}, NVML_ERROR_NOT_SUPPORTED},
     };
     (void)unused;
