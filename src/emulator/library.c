@@ -553,5 +553,8 @@ EMU_EXPORT const char *nvmlErrorString(nvmlReturn_t result)
         "No supported GPUs were found",
         "Resource not in correct state to perform requested operation",
     };
-    return (unsigned)result < sizeof texts / sizeof texts[0] ? texts[result] : "Unknown Error";
+    /* 28 and 29 came with the next branch */
+    unsigned count =
+        emu_library_branch <= 535 ? NVML_ERROR_GPU_NOT_FOUND : sizeof texts / sizeof texts[0];
+    return (unsigned)result < count ? texts[result] : "Unknown Error";
 }

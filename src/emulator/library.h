@@ -50,6 +50,9 @@ nvmlReturn_t emu_leave(struct emu_call *call, nvmlReturn_t rc);
  * good. */
 nvmlReturn_t emu_refuse(unsigned function, unsigned rule, uintptr_t handle, nvmlReturn_t answer);
 
+/* The driver branch, such as 550, whose library this is. */
+extern const unsigned emu_library_branch;
+
 /* Handles. */
 nvmlDevice_t emu_gpu_handle(unsigned gpu);
 nvmlDevice_t emu_mig_handle(const struct emu_gpu *state, unsigned gpu, unsigned gi, unsigned ci);

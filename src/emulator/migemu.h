@@ -125,7 +125,8 @@ struct migemu_paths {
     char tools[PATH_MAX];   /* directory of nvidia-smi */
 };
 
-int migemu_find_paths(const char *node, struct migemu_paths *ret);
+/* The library is that of the machine's driver branch. */
+int migemu_find_paths(const char *node, const struct emu_node_info *info, struct migemu_paths *ret);
 
 /* The variables of `migemu env`, calling `set` for each; values are complete. */
 int migemu_environment(const struct migemu_paths *paths,

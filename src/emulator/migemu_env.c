@@ -2,7 +2,8 @@
 /*
  * migemu env, and where the emulated library and tools are: beside migemu in a build directory, in
  * the directories of the installation otherwise, found from migemu's own place, so that an
- * installation can be moved.
+ * installation can be moved. The library is that of the machine's driver branch, in a folder by its
+ * number; the newest is in the folder above.
  */
 #include "emulator/migemu.h"
 
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #define LIBRARY "libnvidia-ml.so.1"
+#define OLDEST_BRANCH 535u
 #define VALUE_MAX ((size_t)3 * PATH_MAX)
 
 static int own_directory(char *directory, size_t size)
@@ -56,7 +58,29 @@ static int choose(const char *file, const char *beside, const char *installed, c
     return MIGEMU_EXIT_FAILED;
 }
 
-int migemu_find_paths(const char *node, struct migemu_paths *ret)
+/* The folder of the newest branch that is not newer than the driver; the oldest for older ones. */
+static int choose_branch(const char *driver_version, char library[PATH_MAX])
+{
+    unsigned long branch = strtoul(driver_version, NULL, 10);
+    char path[PATH_MAX];
+
+    if (branch >= MIGEMU_NEWEST_BRANCH) {
+        return 0;
+    }
+    if (branch < OLDEST_BRANCH) {
+        branch = OLDEST_BRANCH;
+    }
+    for (; branch >= OLDEST_BRANCH; branch--) {
+        if (snprintf(path, sizeof(path), "%s/r%lu", library, branch) < (int)sizeof(path) &&
+            holds(path, LIBRARY)) {
+            (void)mig_text_copy(library, PATH_MAX, path);
+            return 0;
+        }
+    }
+    return migemu_fail("could not find the library of driver %s in '%s'", driver_version, library);
+}
+
+int migemu_find_paths(const char *node, const struct emu_node_info *info, struct migemu_paths *ret)
 {
     char own[PATH_MAX];
     int status = own_directory(own, sizeof(own));
@@ -68,6 +92,9 @@ int migemu_find_paths(const char *node, struct migemu_paths *ret)
         return migemu_fail_errno(errno, "could not find '%s'", node);
     }
     status = choose(LIBRARY, own, MIGEMU_LIBRARY_FROM_BIN, ret->library);
+    if (status == 0) {
+        status = choose_branch(info->driver_version, ret->library);
+    }
     return status == 0 ? choose("nvidia-smi", own, MIGEMU_TOOLS_FROM_BIN, ret->tools) : status;
 }
 
@@ -136,7 +163,7 @@ int migemu_env(int argc, char **argv)
     }
     status = migemu_open(argv[1], &machine);
     if (status == 0) {
-        status = migemu_find_paths(argv[1], &paths);
+        status = migemu_find_paths(argv[1], emu_machine_info(machine), &paths);
     }
     if (status != 0) {
         return status;

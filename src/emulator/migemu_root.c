@@ -323,7 +323,7 @@ int migemu_root(int argc, char **argv)
         return MIGEMU_EXIT_FAILED;
     }
     root.info = emu_machine_info(machine);
-    status = migemu_find_paths(argv[1], &root.paths);
+    status = migemu_find_paths(argv[1], root.info, &root.paths);
     if (status == 0) {
         status = open_root(argv[2], &root);
     }

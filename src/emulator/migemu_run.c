@@ -34,13 +34,16 @@ static int refresh_host(const char *node, const struct emu_node_info *info,
     return rc == -EACCES || rc == -EROFS || rc == -EPERM ? 0 : rc;
 }
 
-static int prepare(const char *node, const struct migemu_paths *paths, bool with_namespace)
+static int prepare(const char *node, struct migemu_paths *paths, bool with_namespace)
 {
     MIGEMU_AUTO_MACHINE struct emu_machine *machine = NULL;
     MIG_AUTO_FREE struct emu_state *state = NULL;
     int status = migemu_open(node, &machine);
     int rc;
 
+    if (status == 0) {
+        status = migemu_find_paths(node, emu_machine_info(machine), paths);
+    }
     if (status != 0 || !with_namespace) {
         return status;
     }
@@ -75,10 +78,7 @@ int migemu_run(int argc, char **argv)
     if (!migemu_operands(argc, argv, optind, 2, INT_MAX)) {
         return MIGEMU_EXIT_USAGE;
     }
-    status = migemu_find_paths(argv[optind], &paths);
-    if (status == 0) {
-        status = prepare(argv[optind], &paths, with_namespace);
-    }
+    status = prepare(argv[optind], &paths, with_namespace);
     if (status != 0) {
         return status;
     }
