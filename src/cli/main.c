@@ -75,12 +75,16 @@ static bool print_document(struct cli *cli, int result, const struct mig_error *
 static int finish(struct cli *cli, int result, const struct mig_error *error)
 {
     bool written = cli_is_text(cli) || print_document(cli, result, error);
+    int reason;
 
+    /* what was found comes before what is concluded, also when both go to one place */
+    written = fflush(stdout) == 0 && !ferror(stdout) && written;
+    reason = errno;
     if (result < 0) {
         cli_print_error(cli, error);
     }
-    if (fflush(stdout) != 0 || ferror(stdout) || !written) {
-        fprintf(stderr, "migctl: could not write the output: %s\n", strerror(errno));
+    if (!written) {
+        fprintf(stderr, "migctl: could not write the output: %s\n", strerror(reason));
         result = result < 0 ? result : MIG_E_FAILED;
     }
     return -result;
