@@ -67,7 +67,10 @@ static int check_numbers(const struct context *context, const struct mig_config_
 
 bool mig_config_entry_claims(const struct mig_config_entry *entry, const struct mig_gpu *gpu)
 {
-    if (!mig_config_filter_matches(entry, gpu->pci_device, gpu->pci_subsystem)) {
+    /* a GPU that could not even tell its PCI id may be meant: it must not be left out in silence */
+    bool is_nameless = gpu->problem[0] && gpu->pci_device == 0;
+
+    if (!is_nameless && !mig_config_filter_matches(entry, gpu->pci_device, gpu->pci_subsystem)) {
         return false;
     }
     if (entry->all) {

@@ -157,6 +157,7 @@ static int read_list(struct mig_session *session, const struct mig_process_scope
         /* some may start before the next try */
         room = count > room && count <= ENTRY_MAX ? count + ENTRY_FIRST : room * 4;
     }
+    gpu->process_count += ENTRY_MAX; /* more than that, none of them known */
     return 0;
 }
 
@@ -231,6 +232,19 @@ static void add_holder(struct mig_gi *gi, const struct mig_process *process, uin
     }
 }
 
+/* There are more processes than are kept, and any of the others may be here. */
+static void mark_unlisted(const struct mig_gpu *gpu, struct mig_gi *gi)
+{
+    if (!gi->in_use) {
+        snprintf(gi->holder, sizeof(gi->holder), "perhaps one of %u processes that are not listed",
+                 gpu->process_count - gpu->process_known);
+    }
+    gi->in_use = true;
+    for (uint8_t i = 0; i < gi->ci_count; i++) {
+        gi->cis[i].in_use = true;
+    }
+}
+
 static void mark_users(const struct mig_gpu *gpu, struct mig_gi *gi)
 {
     uint32_t count = 0;
@@ -248,6 +262,9 @@ static void mark_users(const struct mig_gpu *gpu, struct mig_gi *gi)
                 gi->cis[j].in_use = true;
             }
         }
+    }
+    if (gpu->process_count > gpu->process_known) {
+        mark_unlisted(gpu, gi);
     }
 }
 

@@ -184,6 +184,10 @@ static void test_gpus_that_are_not_known(void **state)
     expect_error(&node, "  - {devices: all, mig-enabled: false}\n", MIG_E_FAILED,
                  "file:4:5: GPU 0 (NVIDIA A100-SXM4-40GB): could not read MIG mode: lost");
     expect(&node, "  - {devices: [1], mig-enabled: false}\n", wanted);
+    node.gpus[0].pci_device = 0;
+    expect_error(&node, "  - {devices: all, device-filter: \"0x20B710DE\", mig-enabled: false}\n",
+                 MIG_E_FAILED,
+                 "file:4:5: GPU 0 (NVIDIA A100-SXM4-40GB): could not read MIG mode: lost");
     node.gpus[1].layout = (struct mig_layout){0};
     assert_int_equal(
         make(&node, "  - {devices: [1], mig-enabled: true, mig-devices: {1g.6gb: 1}}\n", false),
