@@ -249,8 +249,7 @@ static void test_check_refuses_and_says_why(void **state)
     layout.gis[1].start = 0;
     assert_int_equal(mig_layout_check(&layout, &error), MIG_OK);
 
-    layout.gis[0].ci_count = 2; /* the default and the first part */
-    assert_int_equal(mig_layout_check(&layout, &error), MIG_E_NO_FIT);
+    layout.gis[0].ci_count = 2;
     layout.gis[0].cis[0].profile = layout.model->profiles[layout.gis[0].profile].ci_profile_count;
     assert_int_equal(mig_layout_check(&layout, &error), MIG_E_NO_FIT);
     assert_non_null(strstr(error.message, "unknown profile"));
@@ -258,6 +257,29 @@ static void test_check_refuses_and_says_why(void **state)
     assert_int_equal(mig_layout_check(&layout, &error), MIG_E_NO_FIT);
     layout.gis[0].ci_count = 0; /* a GPU instance without compute instance is a state that occurs */
     assert_int_equal(mig_layout_check(&layout, &error), MIG_OK);
+}
+
+/* Tables of compute placements are partly inferred: what the driver has made is not disputed. */
+static void test_compute_instances_that_should_not_fit(void **state)
+{
+    struct mig_layout layout = {.model = model_named("A100-SXM4-40GB")};
+    struct mig_target target = {0};
+    struct mig_error error;
+    struct mig_plan plan;
+
+    (void)state;
+    put(&layout, "3g.20gb", 4);
+    layout.gis[0].ci_count = 2; /* the default, which fills it, and a part */
+    layout.gis[0].cis[1].profile = 0;
+    layout.gis[0].cis[1].id = 1;
+    layout.gis[0].cis[1].start = MIG_START_ANY;
+    assert_int_equal(mig_layout_check(&layout, &error), MIG_OK);
+    assert_int_equal(mig_plan_make(&layout, &target, NULL, &plan, NULL, &error), MIG_OK);
+    assert_int_equal(plan.gi_destroy_count, 1);
+    assert_int_equal(plan.step_count, 3);
+    mig_target_from_layout(&layout, &target);
+    assert_int_equal(mig_plan_make(&layout, &target, NULL, &plan, NULL, &error), MIG_OK);
+    assert_int_equal(plan.step_count, 0);
 }
 
 static void test_compute_instances_find_slots(void **state)
@@ -329,6 +351,7 @@ int main(void)
         cmocka_unit_test(test_media_rules),
         cmocka_unit_test(test_limit_of_a_profile_holds),
         cmocka_unit_test(test_check_refuses_and_says_why),
+        cmocka_unit_test(test_compute_instances_that_should_not_fit),
         cmocka_unit_test(test_compute_instances_find_slots),
         cmocka_unit_test(test_three_keys_of_a_profile),
     };
