@@ -173,15 +173,28 @@ unsigned emu_gi_room(const struct emu_gpu_info *info, const struct emu_gpu *gpu,
     return fit < allowed ? fit : allowed;
 }
 
+/*
+ * How many more the limits leave, room aside. Compute slices count too: where slots are more than
+ * slices (a 3g on Hopper has four for three), there may be a free slot without a slice for it.
+ */
 static unsigned ci_allowance(const struct emu_profile *profile, const struct emu_gi *gi,
                              unsigned wanted)
 {
-    unsigned same = 0, all = 0, max = profile->ci_profiles[wanted].max_instances;
+    const struct emu_ci_profile *ci = &profile->ci_profiles[wanted];
+    unsigned same = 0, all = 0, slices = 0;
     for (unsigned i = 0; i < EMU_CI_MAX; i++) {
-        same += gi->cis[i].used && gi->cis[i].profile == wanted;
-        all += gi->cis[i].used;
+        if (gi->cis[i].used) {
+            same += gi->cis[i].profile == wanted;
+            slices += profile->ci_profiles[gi->cis[i].profile].slice_count;
+            all++;
+        }
     }
-    return same < max && all < EMU_CI_MAX ? max - same : 0;
+    if (same >= ci->max_instances || all >= EMU_CI_MAX || slices >= profile->slice_count) {
+        return 0;
+    }
+    unsigned by_count = ci->max_instances - same;
+    unsigned by_slices = ci->slice_count ? (profile->slice_count - slices) / ci->slice_count : 0;
+    return by_count < by_slices ? by_count : by_slices;
 }
 
 unsigned emu_ci_room(const struct emu_profile *profile, const struct emu_gi *gi,

@@ -34,10 +34,11 @@ class Profile:
         # The id of a compute-instance profile is its enum (section 5).
         self.id = row["enum_value"] if row["profile_id"] is None else row["profile_id"]
         self.max = row["max_instances"]
+        self.slices = row["slice_count"]
         self.size = size
         self.variant = variant
         self.masks = {start: ((1 << size) - 1) << start for start in starts}
-        self.cis = Table([Profile(ci, ci["placements"]["size"], ci["placements"]["starts"])
+        self.cis = self.table = Table([Profile(ci, ci["placements"]["size"], ci["placements"]["starts"])
                           for ci in row.get("compute_instance_profiles", [])])
 
 
@@ -168,8 +169,11 @@ def slots_taken(gi):
 
 
 def ci_allowance(gi, profile):
+    """How many more there may be, room aside: Hopper has more slots than slices, and not the SMs
+    for more than its slices."""
+    slices = gi.profile.slices - sum(ci.profile.slices for ci in gi.cis.values())
     return min(profile.max - sum(ci.profile is profile for ci in gi.cis.values()),
-               8 - len(gi.cis))
+               8 - len(gi.cis), slices // profile.slices)
 
 
 def ci_room(gi, profile):
