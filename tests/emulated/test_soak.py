@@ -70,9 +70,8 @@ class Storm(Site):
         return {(gpu, one.gi): self.ask(f"birth {gpu} {one.gi}")[0]
                 for gpu, (_, current) in enumerate(state) for one in current if one.in_use}
 
-    @staticmethod
-    def same(current):
-        return [one.profile.name for one in current]
+    def same(self, current):
+        return [name for one in current for name in self.names_of(one)]
 
     # ---- what goes wrong
 
@@ -126,12 +125,10 @@ class Storm(Site):
         return [(mode, sorted((one.profile.name, one.start, sorted(number for _, number in one.cis))
                               for one in current)) for mode, current in state]
 
-    def is_as_wished(self, before, wishes, state):
+    def is_as_wished(self, wishes, state):
         """Each GPU has what was wished for, whichever place it is at."""
-        for names, (_, was), (mode, now) in zip(wishes, before, state):
-            if mode != (names is not None) or \
-                    sorted(one.profile.name for one in now) != sorted(names or []) or \
-                    any(one.kind != "full" for one in now):
+        for names, (mode, now) in zip(wishes, state):
+            if mode != (names is not None) or not self.has(now, names):
                 return False
         return True
 
@@ -142,7 +139,7 @@ class Storm(Site):
         if self.node.json("status")[1]["change_on_record"]:
             return "a change is still on record"
         old = self.geometry(after) == self.geometry(before)
-        new = self.is_as_wished(before, wishes, after)
+        new = self.is_as_wished(wishes, after)
         if code in (KILLED, BROKEN):
             return None if old or new else "neither old nor new, after another run"
         if possible != DONE and not rule:

@@ -6,6 +6,7 @@ every choice of instances to keep and every placement of the others.
 """
 import collections
 import functools
+import itertools
 import json
 import os
 import re
@@ -18,18 +19,20 @@ DONE, NO_FIT, BUSY = 0, 4, 5  # exit codes
 FULL, PARTS, EMPTY = "full", "parts", "empty"  # the compute instances of a GPU instance
 
 Instance = collections.namedtuple("Instance", "gi profile start cis kind in_use")
+# What must come of a wish; destroyed None: how little it takes was not worked out.
 Outcome = collections.namedtuple("Outcome", "code destroyed made room", defaults=(0, 0, None))
 
 
 # ---- what can be, by trying ----------------------------------------------------------------------
 
 @functools.lru_cache(None)
-def endings(gpu, profiles, taken):
-    """The sets of units that can be in use once these profiles (by id) are placed too."""
+def endings(owner, profiles, taken):
+    """The sets of units that can be in use once these profiles (by id) are placed too; of a GPU, or
+    the sets of slots of a GPU instance's profile."""
     if not profiles:
         return frozenset([taken])
-    masks = gpu.table.by_id[profiles[0]].masks.values()
-    return frozenset().union(*(endings(gpu, profiles[1:], taken | mask)
+    masks = owner.table.by_id[profiles[0]].masks.values()
+    return frozenset().union(*(endings(owner, profiles[1:], taken | mask)
                                for mask in masks if not mask & taken))
 
 
@@ -74,13 +77,56 @@ def cost(gpu, current, wanted, kept, rest):
 
 
 def expect(gpu, current, wanted):
-    """wanted: profiles, None among them for one that this GPU lacks."""
-    if None in wanted or not is_lawful(gpu, wanted) or \
+    """What must come of the wish for an instance of each of these profiles."""
+    if not is_lawful(gpu, wanted) or \
             not endings(gpu, tuple(sorted(one.id for one in wanted)), 0):
         return Outcome(NO_FIT)
     costs = [cost(gpu, current, wanted, kept, rest) for kept, rest in choices(current, wanted)]
     best = min((one for one in costs if one is not None), default=None)
     return Outcome(DONE, best[0], best[2], -best[4]) if best else Outcome(BUSY)
+
+
+def fits_in_one(profile, parts):
+    """Whether these compute instances (sorted ids) fit in one GPU instance together."""
+    counts = collections.Counter(parts)
+    return all(count <= profile.cis.by_id[number].max for number, count in counts.items()) and \
+        sum(profile.cis.by_id[number].slices for number in parts) <= profile.slices and \
+        bool(endings(profile, parts, 0))
+
+
+@functools.lru_cache(None)
+def fewest(profile, parts):
+    """How many GPU instances these compute instances need: each of them alone, or in any group."""
+    if not parts:
+        return 0
+    first, others = parts[0], parts[1:]
+    groups = {tuple(sorted((first, *group))) for count in range(len(others) + 1)
+              for group in itertools.combinations(others, count)}
+    return 1 + min(fewest(profile, left_over(parts, group)) for group in groups
+                   if fits_in_one(profile, group))
+
+
+def left_over(parts, group):
+    counts = collections.Counter(parts)
+    counts.subtract(group)
+    return tuple(sorted(counts.elements()))
+
+
+def expect_parts(gpu, current, wanted, parts):
+    """As expect, for wishes with parts of GPU instances, {profile: CI ids}; not how little."""
+    shared = [profile for profile, numbers in parts.items()
+              for _ in range(fewest(profile, tuple(sorted(numbers))))]
+    every = tuple(sorted(one.id for one in [*wanted, *shared]))
+    if not is_lawful(gpu, [*wanted, *shared]) or not endings(gpu, every, 0):
+        return Outcome(NO_FIT)
+    used = [one for one in current if one.in_use]
+    whole = collections.Counter(one.id for one in wanted)
+    whole.subtract(one.profile.id for one in used)
+    rest = left_over(every, [one.profile.id for one in used])
+    if min(whole.values(), default=0) < 0 or \
+            not endings(gpu, rest, sum(one.profile.masks[one.start] for one in used)):
+        return Outcome(BUSY)
+    return Outcome(DONE, None)
 
 
 # ---- a node --------------------------------------------------------------------------------------
@@ -96,6 +142,7 @@ class Site:
         self.witness = Worker(self.node.path, reference.Machine(self.gpus, False).boards)
         self.pid = 4194000
         self.jobs = []
+        self.whole = set()  # GPUs that somebody uses as a whole
 
     def close(self):
         self.witness.end()
@@ -159,56 +206,86 @@ class Site:
         for gpu, (mode, current) in enumerate(self.look()):
             for one in current:
                 if one.kind == FULL and self.rng.random() < 0.2:
-                    self.use(gpu, one)
+                    self.use(gpu, one.gi, one.cis[0][0])
+            if self.rng.random() < 0.05:
+                self.use(gpu, -1, -1)
+                self.whole.add(gpu)
 
     def make(self, gpu):
         profile = self.rng.choice(self.gpus[gpu].table.profiles)
         start = self.rng.choice(sorted(profile.masks))
         (code, gi, _), _ = self.ask(f"cgip {gpu} {profile.id} {start} {profile.size}")
         if code == 0 and self.rng.random() < 0.85:
-            number = self.default(profile)
-            if self.rng.random() < 0.15:
-                number = self.rng.choice(profile.cis.profiles).id
-            self.ask(f"cci {gpu} {gi} {number}")
+            self.ask(f"cci {gpu} {gi} {self.default(profile)}")
+        for _ in range(self.rng.randrange(4) if code == 0 else 0):
+            self.ask(f"cci {gpu} {gi} {self.rng.choice(profile.cis.profiles).id}")
 
-    def use(self, gpu, one):
+    def use(self, gpu, gi, ci):
         self.pid += 1
         self.jobs.append(self.pid)
-        self.ask(f"job {gpu} {one.gi} {one.cis[0][0]} {self.pid}")
+        self.ask(f"job {gpu} {gi} {ci} {self.pid}")
 
     def rest(self):
         """All users go."""
         for pid in self.jobs:
             self.ask(f"unjob - {pid}")
         self.jobs = []
+        self.whole = set()
 
     # ---- wishing
 
+    @staticmethod
+    def names_of(one):
+        """The MIG devices of a GPU instance, or the one that it is meant to be."""
+        return [one.profile.cis.by_id[number].name for _, number in one.cis] or [one.profile.name]
+
     def wish(self, gpu, current):
-        """Names of profiles, or None for MIG off."""
+        """Names of MIG devices, or None for MIG off."""
         if self.rng.random() < 0.08:
             return None
         profiles = self.gpus[gpu].table.profiles
-        names = [one.profile.name for one in current if one.in_use or self.rng.random() < 0.6]
+        names = [name for one in current if one.in_use or self.rng.random() < 0.6
+                 for name in self.names_of(one)]
         if self.rng.random() < 0.15:
             names = []
-        by_name = {profile.name: profile for profile in profiles}
         for _ in range(self.rng.randrange(6)):
-            wider = [*names, self.rng.choice(profiles).name]
-            if self.rng.random() < 0.03 or expect(
-                    self.gpus[gpu], [], [by_name[name] for name in wider]).code == DONE:
+            profile = self.rng.choice(profiles)
+            if self.rng.random() < 0.2:
+                profile = self.rng.choice(profile.cis.profiles)
+            wider = [*names, profile.name]
+            if self.rng.random() < 0.03 or \
+                    self.expect_instances(self.gpus[gpu], [], wider).code == DONE:
                 names = wider
         if self.rng.random() < 0.02:
             names.append("5g.30gb")
         return names
 
     def expect(self, gpu, mode, current, names):
-        if names is None:
-            busy = any(one.in_use for one in current)
-            return Outcome(BUSY) if busy else Outcome(DONE, len(current), 0)
-        by_name = {profile.name: profile for profile in self.gpus[gpu].table.profiles}
-        return expect(self.gpus[gpu], current if mode else [],
-                      [by_name.get(name) for name in names])
+        """What must come of a wish for one GPU."""
+        outcome = Outcome(DONE, len(current), 0)
+        if names is not None:
+            outcome = self.expect_instances(self.gpus[gpu], current, names)
+        elif any(one.in_use for one in current):
+            outcome = Outcome(BUSY)
+        if mode != (names is not None) and gpu in self.whole and outcome.code == DONE:
+            return Outcome(BUSY)  # MIG mode cannot change under anybody
+        return outcome
+
+    @staticmethod
+    def expect_instances(gpu, current, names):
+        profiles = {profile.name: profile for profile in gpu.table.profiles}
+        parts = {ci.name: (profile, ci.id) for profile in gpu.table.profiles
+                 for ci in reversed(profile.cis.profiles) if ci.name != profile.name}
+        if any(name not in profiles and name not in parts for name in names):
+            return Outcome(NO_FIT)
+        wanted = [profiles[name] for name in names if name in profiles]
+        shared = {}
+        for name in names:
+            if name in parts:
+                profile, number = parts[name]
+                shared.setdefault(profile, []).append(number)
+        return expect_parts(gpu, current, wanted, shared) if shared else \
+            expect(gpu, current, wanted)
 
     def step(self):
         """One random wish from a random state; the exit code, which was right."""
@@ -237,10 +314,11 @@ class Site:
                 f"after {self.text(after)}\ncalls {calls}")
         return next((one.code for one in wanted if one.code), DONE)
 
-    @staticmethod
-    def text(state):
-        return [(mode, [f"{one.profile.name}@{one.start} {one.kind}{' in use' * one.in_use}"
-                        for one in current]) for mode, current in state]
+    def text(self, state):
+        return [(mode, [f"{one.profile.name}@{one.start} {one.kind}"
+                        f"{self.names_of(one) if one.kind == PARTS else ''}"
+                        f"{' in use' * one.in_use}" for one in current])
+                for mode, current in state]
 
     def write(self, wishes):
         entries = [{"devices": [gpu], "mig-enabled": names is not None,
@@ -258,9 +336,9 @@ class Site:
                 return "the exit code is wrong"
             return "a refusal changed something" if commits or before != after else None
         if code != DONE:
-            return "what can be was refused"
-        counts = (sum(one.destroyed for one in wanted), sum(one.made for one in wanted))
-        if divmod(calls[1], 1000) != counts:
+            return "what can be was refused, or not done"
+        counts = (sum(one.destroyed or 0 for one in wanted), sum(one.made for one in wanted))
+        if all(one.destroyed is not None for one in wanted) and divmod(calls[1], 1000) != counts:
             return f"destroyed and made {divmod(calls[1], 1000)}, not {counts}"
         if calls[0] or calls[2] >= 1000:
             return "a call failed"
@@ -270,18 +348,21 @@ class Site:
                 return f"GPU {gpu}: {problem}"
         return None
 
+    def has(self, current, names):
+        """Whether these instances are the MIG devices of a wish, with nothing besides."""
+        return all(one.cis for one in current) and sorted(
+            name for one in current for name in self.names_of(one)) == sorted(names or [])
+
     def judge_gpu(self, gpu, names, outcome, was, now):
         mode, current = now
         if mode != (names is not None):
             return "MIG mode is wrong"
-        if sorted(one.profile.name for one in current) != sorted(names or []):
+        if not self.has(current, names):
             return "the instances are not those wanted"
-        if any(one.kind != FULL for one in current):
-            return "an instance has no compute instance that fills it"
         if not all(one in current for one in was if one.in_use):
             return "an instance in use is not as it was"
         profiles = [one.profile for one in current]
         taken = sum(one.profile.masks[one.start] for one in current)
-        if mode and room(self.gpus[gpu], profiles, taken) != outcome.room:
+        if mode and outcome.destroyed is not None and room(self.gpus[gpu], profiles, taken) != outcome.room:
             return f"room for {room(self.gpus[gpu], profiles, taken)}, not {outcome.room}"
         return None
