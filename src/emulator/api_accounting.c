@@ -138,8 +138,8 @@ nvmlReturn_t emu_DeviceGetAccountingStats(struct emu_call *call, unsigned int pi
     for (unsigned i = 0; i < found; i++) {
         if (processes[i].pid == pid) {
             *stats = (nvmlAccountingStats_t){
-                .gpuUtilization = call->state.load_percent / found,
-                .memoryUtilization = call->state.memory_load_percent / found,
+                .gpuUtilization = emu_load_of(call, &processes[i], found),
+                .memoryUtilization = emu_memory_load_of(call, &processes[i], found),
                 .maxMemoryUsage = processes[i].memory_bytes,
                 .startTime = start_us(&processes[i]),
                 .isRunning = 1,
@@ -182,8 +182,8 @@ nvmlReturn_t emu_DeviceGetProcessesUtilizationInfo(struct emu_call *call,
         info->procUtilArray[i] = (nvmlProcessUtilizationInfo_v1_t){
             .timeStamp = now_us,
             .pid = processes[i].pid,
-            .smUtil = call->state.load_percent / found,
-            .memUtil = call->state.memory_load_percent / found,
+            .smUtil = emu_load_of(call, &processes[i], found),
+            .memUtil = emu_memory_load_of(call, &processes[i], found),
         };
     }
     info->processSamplesCount = found;

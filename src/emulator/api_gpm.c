@@ -7,6 +7,7 @@
  * at the two samples; engines and links that nothing here uses show 0.
  */
 #include "emulator/entries.h"
+#include "emulator/meter.h"
 
 #define SAMPLE_MAX 1024
 #define MARK 0x69a3u
@@ -113,7 +114,7 @@ nvmlReturn_t emu_GpmSetStreamingEnabled(struct emu_call *call, unsigned int stat
     return rc;
 }
 
-static nvmlReturn_t take_sample(const struct emu_call *call, unsigned gi, nvmlGpmSample_t handle)
+static nvmlReturn_t take_sample(struct emu_call *call, unsigned gi, nvmlGpmSample_t handle)
 {
     struct sample *sample = find_sample(handle, NULL);
     if (!sample) {
@@ -122,8 +123,14 @@ static nvmlReturn_t take_sample(const struct emu_call *call, unsigned gi, nvmlGp
     if (!is_supported(call->info)) {
         return NVML_ERROR_NOT_SUPPORTED;
     }
-    *sample = (struct sample){call->start_ns, (unsigned)call->gpu, gi, call->state.load_percent,
-                              call->state.memory_load_percent};
+    struct emu_reading reading;
+    uint64_t now_ns = emu_measure(call, &reading);
+    *sample = (struct sample){call->start_ns, (unsigned)call->gpu, gi, reading.load_percent,
+                              reading.memory_load_percent};
+    if (gi != EMU_ID_NONE) {
+        sample->load_percent = emu_meter_gi_load(call->info, &call->state, gi, now_ns);
+        sample->memory_load_percent = sample->load_percent / 2;
+    }
     return NVML_SUCCESS;
 }
 

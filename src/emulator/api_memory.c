@@ -320,7 +320,6 @@ nvmlReturn_t emu_DeviceGetRunningProcessDetailList(struct emu_call *call,
     return rc;
 }
 
-/* Processes take an even share of the GPU's load. */
 nvmlReturn_t emu_DeviceGetProcessUtilization(struct emu_call *call,
                                              nvmlProcessUtilizationSample_t *samples,
                                              unsigned int *count, unsigned long long last_seen)
@@ -345,8 +344,8 @@ nvmlReturn_t emu_DeviceGetProcessUtilization(struct emu_call *call,
         samples[i] = (nvmlProcessUtilizationSample_t){
             .pid = processes[i].pid,
             .timeStamp = now_us,
-            .smUtil = call->state.load_percent / found,
-            .memUtil = call->state.memory_load_percent / found,
+            .smUtil = emu_load_of(call, &processes[i], found),
+            .memUtil = emu_memory_load_of(call, &processes[i], found),
         };
     }
     *count = rc == NVML_ERROR_NOT_FOUND ? 0 : found;

@@ -2,15 +2,15 @@
 /*
  * NVML's calls for what a GPU measures: temperature, power, clocks, load, errors.
  *
- * Values are the description's idle figures, raised by the load that the state gives the GPU; the
- * same state always shows the same values. MIG devices have no sensors: clients ask the GPU.
+ * Values are read from the meters (meter.h): the same state at the same time of the machine always
+ * shows the same values. MIG devices have no sensors: clients ask the GPU.
  */
 #include "emulator/entries.h"
+#include "emulator/meter.h"
 #include <string.h>
 #include <time.h>
 
 #define UTILIZATION_PERIOD_US 167000
-#define LOAD_HEAT_C 40 /* warmer than idle at full load */
 
 /* By nvmlTemperatureThresholds_t: shutdown, slowdown, memory, GPU. */
 static const int thresholds_c[] = {92, 89, 95, 85};
@@ -24,22 +24,61 @@ static nvmlReturn_t value_out(int64_t value, unsigned int *ret)
     return NVML_SUCCESS;
 }
 
-/* A figure between its idle and its full-load value. */
-static int64_t by_load(const struct emu_call *call, int64_t idle, int64_t full)
+/* ---- measuring ------------------------------------------------------------------------------ */
+
+static bool has_ended_process(const struct emu_call *call)
 {
-    return idle + (full - idle) * call->state.load_percent / 100;
+    struct emu_process process;
+    for (unsigned i = 0; i < EMU_PROCESS_MAX; i++) {
+        size_t offset = offsetof(struct emu_state, processes) + i * sizeof process;
+        if (emu_machine_read_part(call->machine, offset, &process, sizeof process) == 0 &&
+            process.pid != 0 && process.gpu == call->gpu && !emu_process_is_alive(&process)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The load of a process counts until somebody sees that it has ended. */
+static void drop_ended_processes(struct emu_call *call)
+{
+    struct emu_transaction change;
+    bool by_processes = call->state.meter.load_percent > call->state.load_percent;
+    if (!by_processes || !has_ended_process(call) || emu_begin(call->machine, &change) < 0) {
+        return;
+    }
+    emu_process_reap(change.state);
+    emu_commit(&change);
+    emu_machine_read_gpu(call->machine, (unsigned)call->gpu, &call->state);
+}
+
+uint64_t emu_measure(struct emu_call *call, struct emu_reading *ret)
+{
+    struct emu_clock clock = {.rate = EMU_CLOCK_REAL};
+    drop_ended_processes(call);
+    emu_machine_read_part(call->machine, offsetof(struct emu_state, clock), &clock, sizeof clock);
+    uint64_t now_ns = emu_clock_at(&clock, call->start_ns);
+    emu_meter_read(call->info, &call->state, now_ns, ret);
+    return now_ns;
+}
+
+static struct emu_reading measure(struct emu_call *call)
+{
+    struct emu_reading reading;
+    emu_measure(call, &reading);
+    return reading;
 }
 
 /* ---- temperature and power ------------------------------------------------------------------ */
 
-static int64_t temperature(const struct emu_call *call)
+static int64_t temperature(struct emu_call *call)
 {
-    return by_load(call, call->info->temperature_c, call->info->temperature_c + LOAD_HEAT_C);
+    return measure(call).temperature_mc / 1000;
 }
 
-static int64_t power_mw(const struct emu_call *call)
+static int64_t power_mw(struct emu_call *call)
 {
-    return by_load(call, call->info->power_idle_mw, call->state.power_limit_mw);
+    return measure(call).power_mw;
 }
 
 nvmlReturn_t emu_DeviceGetTemperature(struct emu_call *call, nvmlTemperatureSensors_t sensor,
@@ -213,9 +252,12 @@ nvmlReturn_t emu_DeviceGetClockInfo(struct emu_call *call, nvmlClockType_t type,
     if ((unsigned)type >= NVML_CLOCK_COUNT) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    int64_t full = max_clock(call->info, type);
-    bool idle = call->state.load_percent == 0 && type != NVML_CLOCK_MEM;
-    unsigned mhz = emu_known((int)(idle ? call->info->clock_idle_mhz : full));
+    struct emu_reading reading = measure(call);
+    int64_t value = reading.clock_graphics_mhz;
+    if (type == NVML_CLOCK_MEM || (type == NVML_CLOCK_VIDEO && reading.load_percent > 0)) {
+        value = max_clock(call->info, type);
+    }
+    unsigned mhz = emu_known((int)value);
     return value_out(emu_clock_limited(&call->state, type, mhz), clock);
 }
 
@@ -268,7 +310,11 @@ static nvmlReturn_t wide_out(uint64_t value, unsigned long long *ret)
 nvmlReturn_t emu_DeviceGetCurrentClocksEventReasons(struct emu_call *call,
                                                     unsigned long long *reasons)
 {
-    bool idle = call->state.load_percent == 0;
+    struct emu_reading reading = measure(call);
+    if (reading.is_capped) {
+        return wide_out(nvmlClocksEventReasonSwPowerCap, reasons);
+    }
+    bool idle = reading.load_percent == 0;
     return wide_out(idle ? nvmlClocksEventReasonGpuIdle : nvmlClocksEventReasonNone, reasons);
 }
 
@@ -298,7 +344,8 @@ nvmlReturn_t emu_DeviceGetUtilizationRates(struct emu_call *call, nvmlUtilizatio
     if (!utilization) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    *utilization = (nvmlUtilization_t){call->state.load_percent, call->state.memory_load_percent};
+    struct emu_reading reading = measure(call);
+    *utilization = (nvmlUtilization_t){reading.load_percent, reading.memory_load_percent};
     return NVML_SUCCESS;
 }
 
@@ -348,12 +395,9 @@ nvmlReturn_t emu_DeviceGetPcieThroughput(struct emu_call *call, nvmlPcieUtilCoun
                                                      : value_out(0, value);
 }
 
-/* Counted as if the GPU had drawn its present power since the host's clock began. */
 nvmlReturn_t emu_DeviceGetTotalEnergyConsumption(struct emu_call *call, unsigned long long *energy)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    return wide_out((uint64_t)now.tv_sec * (uint64_t)call->info->power_idle_mw, energy);
+    return wide_out(measure(call).energy_mj, energy);
 }
 
 /* ---- fields --------------------------------------------------------------------------------- */
@@ -434,7 +478,7 @@ static nvmlReturn_t limit_field(const struct emu_call *call, unsigned field, int
     return NVML_ERROR_NOT_SUPPORTED;
 }
 
-static int field_table(const struct emu_call *call, unsigned field, int64_t *ret)
+static int field_table(struct emu_call *call, unsigned field, int64_t *ret)
 {
     const struct {
         unsigned field;
@@ -541,9 +585,9 @@ static int64_t sample_value(struct emu_call *call, nvmlSamplingType_t type)
     case NVML_TOTAL_POWER_SAMPLES:
         return power_mw(call);
     case NVML_GPU_UTILIZATION_SAMPLES:
-        return call->state.load_percent;
+        return measure(call).load_percent;
     case NVML_MEMORY_UTILIZATION_SAMPLES:
-        return call->state.memory_load_percent;
+        return measure(call).memory_load_percent;
     case NVML_PROCESSOR_CLK_SAMPLES:
         emu_DeviceGetClockInfo(call, NVML_CLOCK_SM, &value);
         return value;

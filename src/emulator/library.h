@@ -50,6 +50,25 @@ nvmlReturn_t emu_leave(struct emu_call *call, nvmlReturn_t rc);
  * good. */
 nvmlReturn_t emu_refuse(unsigned function, unsigned rule, uintptr_t handle, nvmlReturn_t answer);
 
+/* Load of one of `count` processes on the call's GPU: its own, else an even share of the GPU's. */
+static inline unsigned emu_load_of(const struct emu_call *call, const struct emu_process *process,
+                                   unsigned count)
+{
+    return process->load_percent > 0 ? process->load_percent : call->state.load_percent / count;
+}
+
+static inline unsigned emu_memory_load_of(const struct emu_call *call,
+                                          const struct emu_process *process, unsigned count)
+{
+    return process->load_percent > 0 ? process->load_percent / 2
+                                     : call->state.memory_load_percent / count;
+}
+
+/* What the call's GPU measures now; processes that have ended count no more. Returns the machine's
+ * time of the reading, in ns. */
+struct emu_reading;
+uint64_t emu_measure(struct emu_call *call, struct emu_reading *ret);
+
 /* The driver branch, such as 550, whose library this is. */
 extern const unsigned emu_library_branch;
 

@@ -10,6 +10,7 @@
  * writer.
  */
 #include "emulator/machine_file.h"
+#include "emulator/meter.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -228,6 +229,7 @@ void emu_commit(struct emu_transaction *transaction)
     struct emu_file *file = transaction->machine->file;
     struct emu_state *state = transaction->state;
     uint64_t next = transaction->generation + 1;
+    emu_meter_settle(&file->info, state, emu_clock_at(&state->clock, emu_host_ns()));
     state->change_count++;
     state->checksum = emu_state_checksum(state);
     /* Readers that still copy this image (two generations ago) must see that it is too late. */

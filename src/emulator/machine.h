@@ -137,7 +137,16 @@ struct emu_ci {
 struct emu_gi {
     uint8_t used, profile, start, size; /* profile: index into the GPU's profiles */
     uint32_t birth;
+    uint32_t load_percent; /* of its processes */
     struct emu_ci cis[EMU_CI_MAX];
+};
+
+/* Level of a GPU's load and power since a moment, and where its meters stood then; meter.h. */
+struct emu_meter {
+    uint64_t since_ns, energy_uj; /* energy since the driver was loaded */
+    int64_t temperature_mc;       /* thousandths of a degree */
+    uint32_t load_percent, memory_load_percent, swing_percent;
+    int32_t power_mw;
 };
 
 struct emu_gpu {
@@ -153,7 +162,7 @@ struct emu_gpu {
         mode_blocked; /* option: nvmlReturn_t that a mode change reports instead of its reset */
     uint32_t reset_count;
     int32_t power_limit_mw;
-    uint32_t load_percent, memory_load_percent;            /* of the whole GPU, MIG off */
+    uint32_t load_percent, memory_load_percent;            /* options: at least so much */
     uint64_t ecc_corrected, ecc_uncorrected;               /* since the last reset */
     uint64_t ecc_corrected_before, ecc_uncorrected_before; /* of the aggregate, before that */
     uint16_t app_graphics_mhz, app_memory_mhz;             /* applications clocks; 0: default */
@@ -161,6 +170,7 @@ struct emu_gpu {
     uint8_t drain;                                         /* takes no new clients */
     uint8_t gpm_streaming;
     uint8_t reserved[2];
+    struct emu_meter meter;
     struct emu_gi gis[EMU_GI_MAX];
 };
 
@@ -168,9 +178,9 @@ struct emu_gpu {
 struct emu_process {
     uint32_t pid; /* 0: the slot is free */
     uint8_t gpu;
-    char type;    /* 'C' compute, 'G' graphics, 'M' MPS */
-    uint8_t real; /* a process of the host: gone when pid and start_time are */
-    uint8_t reserved;
+    char type;            /* 'C' compute, 'G' graphics, 'M' MPS */
+    uint8_t real;         /* a process of the host: gone when pid and start_time are */
+    uint8_t load_percent; /* of what it is on */
     uint32_t gi, ci;
     uint64_t start_time; /* emu_process_start_time() of a real process */
     uint64_t memory_bytes;
@@ -224,6 +234,13 @@ struct emu_latency {
     uint32_t ci_create_ms, ci_destroy_ms, mode_ms, reset_ms;
 };
 
+/* The machine's own time. */
+struct emu_clock {
+    uint64_t machine_ns; /* its time when the host's was ... */
+    uint64_t host_ns;    /* ... this (CLOCK_REALTIME) */
+    uint64_t rate;       /* machine seconds in a thousand of the host's; 0: it stands still */
+};
+
 struct emu_state {
     uint64_t checksum;     /* of all that follows */
     uint64_t change_count; /* commits so far */
@@ -233,6 +250,7 @@ struct emu_state {
     uint32_t permission;      /* enum emu_permission */
     uint32_t driver_unloaded; /* nvmlInit says DRIVER_NOT_LOADED */
     uint64_t token_count;
+    struct emu_clock clock;
     struct emu_latency latency;
     /* What every call looks at. */
     uint32_t query_us; /* how long it takes */

@@ -6,6 +6,7 @@
  * have one number. Everything later relies on that and does not check again.
  */
 #include "emulator/machine_file.h"
+#include "emulator/meter.h"
 #include "emulator/partition.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -90,11 +91,13 @@ static void first_state(const struct emu_node_info *info, unsigned permission,
     state->driver_load_count = 1;
     state->gpu_count = info->gpu_count;
     state->permission = permission;
+    state->clock = (struct emu_clock){.host_ns = emu_host_ns(), .rate = EMU_CLOCK_REAL};
     for (unsigned i = 0; i < info->gpu_count; i++) {
         state->gpus[i].power_limit_mw = info->gpus[i].power_limit_mw;
         state->gpus[i].ecc = info->gpus[i].ecc_capable;
         state->gpus[i].ecc_pending = info->gpus[i].ecc_capable;
     }
+    emu_meter_settle(info, state, 0);
     state->checksum = emu_state_checksum(state);
 }
 

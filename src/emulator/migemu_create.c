@@ -24,7 +24,7 @@ struct create_request {
     const char *driver; /* NULL: chosen by the GPUs */
     enum emu_numbering numbering;
     struct emu_latency latency;
-    bool mig, persistence, force;
+    bool mig, persistence, force, frozen;
     unsigned permission;
     uint64_t seed;
 };
@@ -176,6 +176,7 @@ static int apply_option(struct create_request *request, int option, const char *
 {
     static const char *const numberings[] = {"direct", "half-swapped"};
     static const char *const switches[] = {"off", "on"};
+    static const char *const clocks[] = {"real", "frozen"};
     static const char *const permissions[] = {"owner", "open", "root"};
     unsigned parts[VERSION_PARTS];
     unsigned word = 0;
@@ -200,6 +201,10 @@ static int apply_option(struct create_request *request, int option, const char *
     case 'p':
         status = parse_word("persistence", value, switches, 2, &word);
         request->persistence = word == 1;
+        return status;
+    case 'c':
+        status = parse_word("clock", value, clocks, 2, &word);
+        request->frozen = word == 1;
         return status;
     case 'w':
         return parse_word("permission", value, permissions, 3, &request->permission);
@@ -229,6 +234,7 @@ static int parse_request(int argc, char **argv, struct create_request *request)
                                             {"persistence", required_argument, NULL, 'p'},
                                             {"permission", required_argument, NULL, 'w'},
                                             {"latency", required_argument, NULL, 'l'},
+                                            {"clock", required_argument, NULL, 'c'},
                                             {"seed", required_argument, NULL, 's'},
                                             {"force", no_argument, NULL, 'f'},
                                             {NULL, 0, NULL, 0}};
@@ -392,7 +398,7 @@ static int describe_node(const struct create_request *request, struct emu_node_i
     return 0;
 }
 
-/* What --mig, --persistence and --latency ask for. */
+/* What --mig, --persistence, --latency and --clock ask for. */
 static int set_options(const struct emu_machine *machine, const struct create_request *request)
 {
     struct emu_transaction transaction;
@@ -412,6 +418,10 @@ static int set_options(const struct emu_machine *machine, const struct create_re
         transaction.state->gpus[i].persistence = request->persistence;
     }
     transaction.state->latency = request->latency;
+    if (request->frozen) {
+        transaction.state->clock.machine_ns = 0;
+        transaction.state->clock.rate = 0;
+    }
     emu_commit(&transaction);
     return 0;
 }

@@ -19,17 +19,16 @@
 struct job_request {
     const char *on, *name;
     char type;
-    uint64_t memory;
+    uint64_t memory, load;
     char **command; /* NULL: virtual */
 };
 
 static int parse_job(int argc, char **argv, struct job_request *request)
 {
-    static const struct option options[] = {{"on", required_argument, NULL, 'o'},
-                                            {"memory", required_argument, NULL, 'm'},
-                                            {"name", required_argument, NULL, 'n'},
-                                            {"type", required_argument, NULL, 't'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"on", required_argument, NULL, 'o'},   {"memory", required_argument, NULL, 'm'},
+        {"load", required_argument, NULL, 'l'}, {"name", required_argument, NULL, 'n'},
+        {"type", required_argument, NULL, 't'}, {NULL, 0, NULL, 0}};
     int option;
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -40,6 +39,11 @@ static int parse_job(int argc, char **argv, struct job_request *request)
         case 'm':
             if (!migemu_parse_size(optarg, &request->memory)) {
                 return migemu_usage("job", "'%s' is not an amount of memory", optarg);
+            }
+            break;
+        case 'l':
+            if (!mig_text_parse_u64(optarg, 100, &request->load)) {
+                return migemu_usage("job", "'%s' is not a load in percent", optarg);
             }
             break;
         case 'n':
@@ -118,6 +122,7 @@ static void describe_process(const struct job_request *request, const struct emu
     ret->ci = place->ci;
     ret->type = request->type;
     ret->memory_bytes = request->memory;
+    ret->load_percent = (uint8_t)request->load;
     if (request->command) {
         ret->real = 1;
         ret->pid = (uint32_t)getpid();

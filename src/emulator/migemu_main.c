@@ -29,6 +29,7 @@ static const struct verb_row verbs[] = {
      "  --persistence on|off  persistence mode; default off\n"
      "  --permission WHO      who may change instances: owner (and root, default), open, root\n"
      "  --latency PRESET      how long changes take: off (default), a30, a100, h100\n"
+     "  --clock frozen|real   whether the machine's time runs (default); see 'clock'\n"
      "  --seed N              UUIDs and serials; the same seed gives the same; default 1\n"
      "  --force               replace a machine that is there\n"},
     {"destroy", migemu_destroy, "NODE", "remove the machine and its directory", ""},
@@ -48,6 +49,7 @@ static const struct verb_row verbs[] = {
      "let a process use a GPU or a slice",
      "  --on PLACE           MIG UUID, GPU UUID, GPU index, or GPU:GI:CI\n"
      "  --memory SIZE        GPU memory it uses, such as 2G or 500M; default 256M\n"
+     "  --load PERCENT       how busy it keeps what it is on; default 0\n"
      "  --name NAME          what nvidia-smi shows; default python3, or COMMAND\n"
      "  --type C|G           compute (default) or graphics\n"
      "Without COMMAND the process is virtual and stays until it is stopped. COMMAND runs in the\n"
@@ -88,6 +90,11 @@ static const struct verb_row verbs[] = {
      "  mode-ms=N                    changing the MIG mode\n"
      "  reset-ms=N                   resetting a GPU\n"
      "  query-us=N                   every call\n"},
+    {"clock", migemu_clock, "NODE [freeze [SECONDS] | step SECONDS | scale FACTOR | real]",
+     "the time of the machine, which meters follow",
+     "Without a word it is printed. freeze stops it (at that time, when it has not come yet), "
+     "step\n"
+     "lets it jump ahead, scale lets it run so many times as fast as real time (0 to 100).\n"},
     {"xid", migemu_xid, "NODE --gpu N [--gi N [--ci N]] NUMBER", "let a critical error happen",
      "79 takes the GPU off the bus, 48 and 95 make a reset necessary, 94 ends the processes of\n"
      "one instance; every error is an event for all programs that wait for one.\n"},

@@ -239,6 +239,8 @@ static void reload_gpu(const struct emu_gpu_info *info, struct emu_gpu *gpu)
     gpu->power_limit_mw = info->power_limit_mw;
     gpu->load_percent = 0;
     gpu->memory_load_percent = 0;
+    gpu->meter.energy_uj = 0;
+    gpu->meter.power_mw = 0; /* counts anew */
 }
 
 void emu_xid(struct emu_state *state, unsigned gpu, unsigned gi, unsigned ci, unsigned xid)

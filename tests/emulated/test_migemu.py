@@ -13,7 +13,7 @@ import tap  # noqa: E402
 from machine_case import MIGEMU, NodeCase, call  # noqa: E402
 
 USAGE, BUSY, IN_USE = 2, 5, 19
-VERBS = ["create", "destroy", "show", "env", "run", "ps", "job", "holder", "fault", "set", "reset",
+VERBS = ["create", "clock", "destroy", "show", "env", "run", "ps", "job", "holder", "fault", "set", "reset",
          "reload", "reboot", "root", "xid", "trace", "snapshot", "restore", "diff", "stats"]
 
 
