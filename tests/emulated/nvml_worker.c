@@ -712,9 +712,13 @@ static unsigned split(char *line)
     return count;
 }
 
+/* The head, with the count of changes, and the GPUs; the large tables between are not needed. */
 static void read_state(struct emu_state *ret)
 {
-    if (emu_machine_read(self.machine, ret) < 0) {
+    size_t gpus_size = emu_machine_info(self.machine)->gpu_count * sizeof ret->gpus[0];
+    if (emu_machine_read_part(self.machine, 0, ret, offsetof(struct emu_state, processes)) < 0 ||
+        emu_machine_read_part(self.machine, offsetof(struct emu_state, gpus), ret->gpus,
+                              gpus_size) < 0) {
         fail("could not read the machine's state");
     }
 }
