@@ -83,9 +83,11 @@ static struct {
     unsigned profile_count[EMU_GPU_MAX];
     struct profile_ids profiles[EMU_GPU_MAX][EMU_PROFILE_MAX];
     nvmlDevice_t gpus[EMU_GPU_MAX];
-    /* Handles this process got last, to be used when what they meant may be gone. */
+    /* Handles that this process made or was told to keep, to be used when what they meant may be
+     * gone, and others in its place. */
     nvmlGpuInstance_t gis[EMU_GPU_MAX][EMU_GI_MAX];
     nvmlComputeInstance_t cis[EMU_GPU_MAX][EMU_GI_MAX][EMU_CI_MAX];
+    nvmlComputeInstance_t shown[EMU_GI_MAX][EMU_CI_MAX]; /* of the GPU that is being shown */
     struct emu_machine *machine;
     struct emu_state *before, *after;
     bool timed;
@@ -147,11 +149,10 @@ static void show_profile(unsigned gpu, unsigned id)
             continue;
         }
         printf(",%u@%u+%u", info.id, info.placement.start, info.placement.size);
-        self.gis[gpu][limited(info.id, EMU_GI_MAX)] = list[i];
     }
 }
 
-static void show_ci_profile(unsigned gpu, unsigned gi, nvmlGpuInstance_t handle, unsigned id)
+static void show_ci_profile(unsigned gi, nvmlGpuInstance_t handle, unsigned id)
 {
     nvmlComputeInstance_t list[EMU_CI_MAX] = {NULL};
     unsigned room = 0, count = 12345;
@@ -168,7 +169,7 @@ static void show_ci_profile(unsigned gpu, unsigned gi, nvmlGpuInstance_t handle,
             continue;
         }
         printf(",%u@%u+%u", info.id, info.placement.start, info.placement.size);
-        self.cis[gpu][gi][limited(info.id, EMU_CI_MAX)] = list[i];
+        self.shown[gi][limited(info.id, EMU_CI_MAX)] = list[i];
     }
 }
 
@@ -193,7 +194,7 @@ static void show_gpu_instance(unsigned gpu, unsigned gi)
     const struct profile_ids *profile = profile_of(gpu, info.profileId);
     printf(" G%u", gi);
     for (unsigned i = 0; profile && i < profile->ci_count; i++) {
-        show_ci_profile(gpu, gi, handle, profile->ci_ids[i]);
+        show_ci_profile(gi, handle, profile->ci_ids[i]);
     }
 }
 
@@ -225,7 +226,7 @@ static void show_mig_device(unsigned gpu, unsigned index, nvmlDevice_t device)
     }
     printf(" D%u:%u.%u:%s", index, gi, ci, rc == NVML_SUCCESS ? uuid : "?");
     if (own_index != index || gi >= EMU_GI_MAX || ci >= EMU_CI_MAX ||
-        !is_device_of_ci(gpu, self.cis[gpu][gi][ci], uuid)) {
+        !is_device_of_ci(gpu, self.shown[gi][ci], uuid)) {
         printf("?");
     }
 }
@@ -344,6 +345,15 @@ static void run_destroy_gi(struct answer *answer)
     answer->code = (int)(rc == NVML_SUCCESS ? nvml.GpuInstanceDestroy(handle) : rc);
 }
 
+static void run_keep_gi(struct answer *answer)
+{
+    nvmlGpuInstance_t handle = NULL;
+    answer->code = (int)find_gi(answer, &handle);
+    if (answer->code == 0) {
+        keep_gi(answer, handle);
+    }
+}
+
 static void run_destroy_kept_gi(struct answer *answer)
 {
     answer->code =
@@ -393,6 +403,15 @@ static void run_destroy_ci(struct answer *answer)
     nvmlComputeInstance_t handle = NULL;
     nvmlReturn_t rc = find_ci(answer, &handle);
     answer->code = (int)(rc == NVML_SUCCESS ? nvml.ComputeInstanceDestroy(handle) : rc);
+}
+
+static void run_keep_ci(struct answer *answer)
+{
+    nvmlComputeInstance_t handle = NULL;
+    answer->code = (int)find_ci(answer, &handle);
+    if (answer->code == 0) {
+        keep_ci(answer, handle);
+    }
 }
 
 static void run_destroy_kept_ci(struct answer *answer)
@@ -680,6 +699,8 @@ static const struct command {
     {"ccip", run_create_ci_at, 6},
     {"dci", run_destroy_ci, 4},
     {"dcik", run_destroy_kept_ci, 4},
+    {"keep", run_keep_gi, 3},
+    {"keepci", run_keep_ci, 4},
     {"find", run_find, 3},
     {"job", run_job, 5},
     {"rjob", run_real_job, 5},

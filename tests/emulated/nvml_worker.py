@@ -31,7 +31,7 @@ def create(node, gpus, swapped=False, driver=None):
 
 
 class Worker:
-    """A client process, and the handles that it got last."""
+    """A client process, and the births of the instances that it has handles of."""
 
     def __init__(self, node, boards):
         self.process = subprocess.Popen([WORKER, LIBRARY, node], stdin=subprocess.PIPE,
@@ -43,8 +43,6 @@ class Worker:
                 ids = " ".join(str(ci.id) for ci in profile.cis.profiles)
                 lines.append(f"profile {gpu} {profile.id} {ids}")
         self.ask(lines)
-        for gpu, board in enumerate(boards):
-            self.keep(gpu, board)
 
     def send(self, lines):
         try:
@@ -65,23 +63,14 @@ class Worker:
             raise Difference(f"a client ended: status {self.process.wait()}")
         return answers
 
-    def keep(self, gpu, board):
-        """It has seen the state of this GPU, and so has handles to all that is there."""
-        if board.lost:
-            return
-        for number, gi in board.gis.items():
-            self.gis[gpu, number] = gi.birth
-            for ci, instance in gi.cis.items():
-                self.cis[gpu, number, ci] = instance.birth
-
-    def keep_new(self, line, number, boards):
-        """It has made an instance, and has its handle."""
+    def keep(self, line, number, boards):
+        """It has made or asked for an instance, and has its handle."""
         word, gpu, gi = (line + " -").split(" ")[:3]
-        gpu = int(gpu) if gpu != "-" else None
-        if word.startswith("cgi"):
-            self.gis[gpu, number] = boards[gpu].gis[number].birth
-        elif word.startswith("cci"):
-            self.cis[gpu, int(gi), number] = boards[gpu].gis[int(gi)].cis[number].birth
+        if word.startswith("cgi") or word == "keep":
+            self.gis[int(gpu), number] = boards[int(gpu)].gis[number].birth
+        elif word.startswith("cci") or word == "keepci":
+            ci = boards[int(gpu)].gis[int(gi)].cis[number]
+            self.cis[int(gpu), int(gi), number] = ci.birth
 
     def end(self):
         self.process.kill()

@@ -53,10 +53,11 @@ class Chooser:
         self.pid = NOBODY
         self.sleepers = {}
         weights = {self.create_gi: 26, self.create_gi_at: 12, self.destroy_gi: 16,
-                   self.destroy_kept_gi: 4, self.create_ci: 16, self.create_ci_at: 6,
-                   self.destroy_ci: 10, self.destroy_kept_ci: 4, self.start: 4, self.stop: 5,
-                   self.hold: 1.2, self.drop: 2, self.mode: 2, self.reset: 0.6, self.set: 0.7,
-                   self.find: 3, self.reload: 0.1}
+                   self.keep_gi: 2, self.destroy_kept_gi: 5, self.create_ci: 16,
+                   self.create_ci_at: 6, self.destroy_ci: 10, self.keep_ci: 2,
+                   self.destroy_kept_ci: 5, self.start: 4, self.stop: 5, self.hold: 1.2,
+                   self.drop: 2, self.mode: 2, self.reset: 0.6, self.set: 0.7, self.find: 3,
+                   self.reload: 0.1}
         self.kinds, self.weights = list(weights), list(weights.values())
 
     def choose(self, machine, worker, uuids):
@@ -112,6 +113,25 @@ class Chooser:
     def destroy_gi(self, machine, gpu, board, worker, uuids):
         gi = self.some_gi(board)
         return Operation(f"dgi {gpu} {gi}", gpu, lambda m: m.destroy_gi(gpu, gi))
+
+    def keep_gi(self, machine, gpu, board, worker, uuids):
+        gi = self.some_gi(board)
+
+        def look(machine):
+            code = machine.find_gi(gpu, gi)[0]
+            return code, 0 if code else gi, 0
+        return Operation(f"keep {gpu} {gi}", gpu, look)
+
+    def keep_ci(self, machine, gpu, board, worker, uuids):
+        gi = self.some_gi(board)
+        ci = self.some_ci(board, gi)
+
+        def look(machine):
+            code, instance = machine.find_gi(gpu, gi)
+            if not code and ci not in instance.cis:
+                code = reference.NOT_FOUND
+            return code, 0 if code else ci, 0
+        return Operation(f"keepci {gpu} {gi} {ci}", gpu, look)
 
     def destroy_kept_gi(self, machine, gpu, board, worker, uuids):
         kept = [key for key in worker.gis if key[0] == gpu]
@@ -324,19 +344,16 @@ class Episode:
         self.uuids[gpu, gi, ci] = uuid
         return True
 
-    def apply(self, worker, operation, shown=True):
-        """What the worker has to answer, with the state or without."""
-        changing = operation.line.split(" ")[0] not in ("find", "state")
+    def apply(self, worker, operation):
+        """What the worker has to answer."""
+        changing = operation.line.split(" ")[0] not in ("find", "state", "keep", "keepci")
         code, first, second = operation.apply(self.model)
         commits = int(code == 0 and changing)
         self.commits += commits
         if operation.line == "state -":
             second = self.commits
-        gpus = range(len(self.model.boards)) if operation.gpu is None else [operation.gpu]
-        for gpu in gpus if shown else []:
-            worker.keep(gpu, self.model.boards[gpu])
-        if code == 0 and not shown:
-            worker.keep_new(operation.line, first, self.model.boards)
+        if code == 0:
+            worker.keep(operation.line, first, self.model.boards)
         return f"{code} {first} {second} {commits}" + self.show(operation.gpu)
 
     # ---- running
@@ -363,15 +380,13 @@ class Episode:
         slot = self.rng.randrange(len(self.workers))
         worker = self.workers[slot]
         operations, expected, models = [], [], []
-        for gpu, board in enumerate(self.model.boards):
-            worker.keep(gpu, board)  # the answer to `timed` is its last look
         for _ in range(count):
             operation = self.chooser.choose(self.model, worker, self.uuids)
             if operation.line.startswith("set"):
                 continue  # the next client could not start on a lost GPU
             models.append((self.model.copy(), self.commits))
             operations.append(operation)
-            expected.append(self.apply(worker, operation, shown=False))
+            expected.append(self.apply(worker, operation))
         models.append((self.model.copy(), self.commits))
         worker.send(["timed -", f"arm - {self.rng.randrange(1, KILL_NS)}",
                      *(o.line for o in operations)])
