@@ -64,7 +64,7 @@ def read_answers(path, functions):
 
 
 def table(functions):
-    lines = [NOTE, '#include "emulator/functions.h"', '',
+    lines = [NOTE, '#include "emulator/machine/functions.h"', '',
              'const char *const emu_function_names[] = {']
     lines += [f'    "{function.symbol[4:]}",' for function in functions]
     lines += [f'    "{PRIVATE}",', '};',
@@ -78,7 +78,7 @@ def takes_handle(function):
 
 def header(functions):
     lines = [NOTE, '#ifndef MIG_EMULATOR_ENTRIES_H', '#define MIG_EMULATOR_ENTRIES_H', '',
-             '#include "emulator/library.h"', '', 'enum {']
+             '#include "emulator/driver/library.h"', '', 'enum {']
     lines += [f'    EMU_F_{function.symbol[4:]} = {i},' for i, function in enumerate(functions)]
     lines += [f'    EMU_F_{PRIVATE} = {len(functions)},', '};', '']
     for function in functions:

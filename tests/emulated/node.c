@@ -6,8 +6,8 @@
 #include "node.h"
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "emulator/fault.h"
-#include "emulator/partition.h"
+#include "emulator/machine/fault.h"
+#include "emulator/machine/partition.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>

@@ -6,7 +6,7 @@
 #ifndef MIG_TESTS_EMULATED_NODE_H
 #define MIG_TESTS_EMULATED_NODE_H
 
-#include "emulator/machine.h"
+#include "emulator/machine/machine.h"
 #include <mig/apply.h>
 
 #define NODE_TEXT_SIZE 4096

@@ -15,7 +15,7 @@
  * virtual process use a slice, reboot) is done through the machine's control interface. The ids of
  * profiles that the state lists are told by the other side, not asked of the library.
  */
-#include "emulator/machine.h"
+#include "emulator/machine/machine.h"
 #include "nvml/nvml_abi.h"
 #include "nvml_functions.h"
 #include <dlfcn.h>

@@ -12,7 +12,7 @@ import tap  # noqa: E402
 from machine_case import BUILD, MIGEMU, NodeCase, call  # noqa: E402
 
 LIBRARY = BUILD / "src/emulator/libnvidia-ml.so.1"
-IDLE_C, IDLE_MW, LIMIT_MW = 32, 44000, 400000  # an A100's, src/emulator/defaults.c
+IDLE_C, IDLE_MW, LIMIT_MW = 32, 44000, 400000  # an A100's, src/emulator/machine/defaults.c
 GPU = "A100-SXM4-40GB"
 
 READ = """

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Boards as in facts/README.md section 3, and nodes made of them. */
 #include "emulator_support.h"
-#include "emulator/fault.h"
-#include "emulator/uuid.h"
+#include "emulator/machine/fault.h"
+#include "emulator/machine/uuid.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
 #ifndef MIG_TEST_EMULATOR_SUPPORT_H
 #define MIG_TEST_EMULATOR_SUPPORT_H
 
-#include "emulator/machine.h"
+#include "emulator/machine/machine.h"
 
 enum board {
     BOARD_A30 = 0, /* 4 units */

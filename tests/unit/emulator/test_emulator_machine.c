@@ -3,10 +3,10 @@
  * The emulated machine's file: creation, transactions, crashes, damage, counters, events, and the
  * text of fault rules.
  */
-#include "emulator/fault.h"
-#include "emulator/machine_file.h"
-#include "emulator/partition.h"
-#include "emulator/uuid.h"
+#include "emulator/machine/fault.h"
+#include "emulator/machine/machine_file.h"
+#include "emulator/machine/partition.h"
+#include "emulator/machine/uuid.h"
 #include "emulator_support.h"
 #include <errno.h>
 #include <fcntl.h>

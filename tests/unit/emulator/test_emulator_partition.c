@@ -3,7 +3,7 @@
  * The emulated driver's rules for instances, against what facts/README.md says real ones do:
  * creation orders (section 3), numbers (section 4), refusals (section 9), media engines, modes.
  */
-#include "emulator/partition.h"
+#include "emulator/machine/partition.h"
 #include "emulator_support.h"
 #include <setjmp.h>
 #include <stdarg.h>
