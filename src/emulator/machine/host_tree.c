@@ -352,23 +352,40 @@ static int remove_entry(const char *directory)
     return rmdir(directory) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+/*
+ * Where entries are put together and taken apart: beside the tree, so that what a killed process
+ * leaves there is seen by nobody.
+ */
+static int scratch_path(const char *node, char ret[PATH_MAX])
+{
+    int length =
+        snprintf(ret, PATH_MAX, "%s/%s/moving.%ld", node, EMU_HOST_DIRECTORY, (long)getpid());
+
+    return length < 0 || length >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
 /* Takes an entry out of sight at once, and then apart. */
-static int take_away(const char *directory)
+static int take_away(const char *node, const char *directory)
 {
     char hidden[PATH_MAX];
+    int rc = scratch_path(node, hidden);
 
-    if (snprintf(hidden, sizeof(hidden), "%s.%ld~", directory, (long)getpid()) >=
-        (int)sizeof(hidden)) {
-        return -ENAMETOOLONG;
+    if (rc < 0) {
+        return rc;
     }
-    if (rename(directory, hidden) < 0) {
+    rc = rename(directory, hidden);
+    if (rc < 0 && (errno == ENOTEMPTY || errno == EEXIST)) {
+        (void)remove_entry(hidden); /* of a killed process that had this pid */
+        rc = rename(directory, hidden);
+    }
+    if (rc < 0) {
         return errno == ENOENT ? 0 : -errno;
     }
     return remove_entry(hidden);
 }
 
-/* Makes DIRECTORY with its access file, under another name first. */
-static int bring(const char *directory, unsigned minor)
+/* Makes DIRECTORY with its access file, at another place first. */
+static int bring(const char *node, const char *directory, unsigned minor)
 {
     char scratch[PATH_MAX];
     int rc;
@@ -376,11 +393,10 @@ static int bring(const char *directory, unsigned minor)
     if (access(directory, F_OK) == 0) {
         return 0;
     }
-    if (snprintf(scratch, sizeof(scratch), "%s.%ld~", directory, (long)getpid()) >=
-        (int)sizeof(scratch)) {
-        return -ENAMETOOLONG;
+    rc = scratch_path(node, scratch);
+    if (rc == 0) {
+        rc = put_capability(scratch, "access", minor, 0444);
     }
-    rc = put_capability(scratch, "access", minor, 0444);
     if (rc == 0 && rename(scratch, directory) < 0) {
         rc = -errno;
         (void)remove_entry(scratch);
@@ -408,14 +424,14 @@ int emu_host_sync(const char *node, unsigned gpu, const struct emu_gpu *state)
 
         (void)snprintf(path, sizeof(path), "%s/gi%u", directory, gi);
         if (!instance->used) {
-            rc = take_away(path);
+            rc = take_away(node, path);
             continue;
         }
-        rc = bring(path, emu_capability_minor(gpu, gi, EMU_ID_NONE));
+        rc = bring(node, path, emu_capability_minor(gpu, gi, EMU_ID_NONE));
         for (ci = 0; rc == 0 && ci < EMU_CI_MAX; ci++) {
             (void)snprintf(path, sizeof(path), "%s/gi%u/ci%u", directory, gi, ci);
-            rc = instance->cis[ci].used ? bring(path, emu_capability_minor(gpu, gi, ci))
-                                        : take_away(path);
+            rc = instance->cis[ci].used ? bring(node, path, emu_capability_minor(gpu, gi, ci))
+                                        : take_away(node, path);
         }
     }
     return rc;
