@@ -38,8 +38,9 @@ class Profile:
         self.size = size
         self.variant = variant
         self.masks = {start: ((1 << size) - 1) << start for start in starts}
-        self.cis = self.table = Table([Profile(ci, ci["placements"]["size"], ci["placements"]["starts"])
-                          for ci in row.get("compute_instance_profiles", [])])
+        self.cis = self.table = Table([
+            Profile(ci, ci["placements"]["size"], ci["placements"]["starts"])
+            for ci in row.get("compute_instance_profiles", [])])
 
 
 class Table:

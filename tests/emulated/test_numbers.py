@@ -86,7 +86,8 @@ class Numbers(unittest.TestCase):
         self.assertEqual(
             {field: info[field] for field in info.fields if field != "version"},
             {"id": row["profile_id"], "isP2pSupported": int(row["p2p"]),
-             "name": "MIG " + row["name"], "sliceCount": row["slice_count"], "instanceCount": row["max_instances"],
+             "name": "MIG " + row["name"], "sliceCount": row["slice_count"],
+             "instanceCount": row["max_instances"],
              "multiprocessorCount": known(row["sm_count"]),
              "copyEngineCount": known(row["copy_engines"]), "decoderCount": known(row["decoders"]),
              "encoderCount": known(row["encoders"]), "jpegCount": known(row["jpegs"]),

@@ -34,6 +34,8 @@ ALONE = 0.2  # how likely a burst of one is about the host: its processes, a reb
 BURST = 20  # operations in a row by one client, at most
 KILL_NS = 400000  # a client that is to be killed lives that long, at most
 UUID = re.compile(r"MIG-[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
+CAPABILITIES = "host/proc/driver/nvidia/capabilities"
+CHANGES = ("mode", "cgi", "cgip", "dgi", "dgik", "cci", "ccip", "dci", "dcik")
 HISTORY = 30  # operations that a failure shows
 NOBODY = 4194000  # pids of virtual processes count from here
 
@@ -296,6 +298,9 @@ class Episode:
         self.workers = [self.new_worker() for _ in range(WORKERS)]
         self.uuids = {}
         self.commits = int(self.workers[0].ask(["state -"])[0].split(" ")[2])
+        # GPUs whose capability files may not fit their state: nobody has changed them through NVML
+        # since a client was killed or the machine's control interface changed them.
+        self.behind = set()
         self.kills = self.cut_off = 0
         self.history = []
 
@@ -356,6 +361,23 @@ class Episode:
             worker.keep(operation.line, first, self.model.boards)
         return f"{code} {first} {second} {commits}" + self.show(operation.gpu)
 
+    def check_files(self, operations):
+        """The capability files in /proc follow the instances."""
+        for operation in operations:
+            word = operation.line.split(" ")[0]
+            if word in ("reset", "reload", "reboot"):
+                self.behind.update(range(len(self.model.boards)))
+        for gpu, board in enumerate(self.model.boards):
+            if gpu in self.behind:
+                continue
+            wanted = sorted([f"gi{gi}" for gi in board.gis] +
+                            [f"gi{gi}/ci{ci}" for gi, ci in self.model.devices(gpu)])
+            top = self.node / CAPABILITIES / f"gpu{gpu}/mig"
+            found = sorted(str(path.relative_to(top)) for pattern in ("gi*", "gi*/ci*")
+                           for path in top.glob(pattern))
+            if found != wanted:
+                raise Difference(f"GPU {gpu} has the capability files {found}, not {wanted}")
+
     # ---- running
 
     def burst(self, count):
@@ -373,6 +395,9 @@ class Episode:
                                            worker.ask([o.line for o in operations])):
             self.check(operation, want, answer)
             self.history.append(f"{operation.line}: {answer.split(' |')[0]}")
+            if answer.startswith("0 ") and operation.line.split(" ")[0] in CHANGES:
+                self.behind.discard(operation.gpu)
+        self.check_files(operations)
         return count
 
     def killed_burst(self, count):
@@ -393,6 +418,7 @@ class Episode:
         done = self.answers_of(worker, operations, expected)
         worker.end()
         self.kills += 1
+        self.behind.update(range(len(self.model.boards)))
         del self.workers[slot]
         self.survive(operations, models, done)
         self.workers.append(self.new_worker())

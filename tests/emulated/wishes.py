@@ -368,6 +368,7 @@ class Site:
             return "an instance in use is not as it was"
         profiles = [one.profile for one in current]
         taken = sum(one.profile.masks[one.start] for one in current)
-        if mode and outcome.destroyed is not None and room(self.gpus[gpu], profiles, taken) != outcome.room:
-            return f"room for {room(self.gpus[gpu], profiles, taken)}, not {outcome.room}"
+        left = room(self.gpus[gpu], profiles, taken)
+        if mode and outcome.destroyed is not None and left != outcome.room:
+            return f"room for {left}, not {outcome.room}"
         return None
