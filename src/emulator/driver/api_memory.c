@@ -19,6 +19,7 @@ static nvmlReturn_t read_processes(const struct emu_call *call, struct emu_proce
 {
     uint64_t words[2] = {0};
     size_t offset = offsetof(struct emu_state, fault_count);
+    uint64_t generation = emu_machine_generation(call->machine);
     uint32_t count = 0;
     _Static_assert(offsetof(struct emu_state, process_count) ==
                        offsetof(struct emu_state, fault_count) + 4,
@@ -32,18 +33,23 @@ static nvmlReturn_t read_processes(const struct emu_call *call, struct emu_proce
     if (count == 0) {
         return NVML_SUCCESS;
     }
-    size_t size = EMU_PROCESS_MAX * sizeof(struct emu_process);
-    struct emu_process *all = malloc(size);
+    struct emu_process *all = malloc(EMU_PROCESS_MAX * sizeof *all);
     if (!all) {
         return NVML_ERROR_MEMORY;
     }
-    if (emu_machine_read_part(call->machine, offsetof(struct emu_state, processes), all, size) <
-        0) {
+    offset = offsetof(struct emu_state, processes);
+    int rc = emu_machine_read_part(call->machine, offset, all, count * sizeof *all);
+    if (rc == 0 && emu_machine_generation(call->machine) != generation) {
+        /* the count was another moment's: take all there can be */
+        count = EMU_PROCESS_MAX;
+        rc = emu_machine_read_part(call->machine, offset, all, count * sizeof *all);
+    }
+    if (rc < 0) {
         free(all);
         return NVML_ERROR_TIMEOUT;
     }
     *ret = all;
-    *ret_count = EMU_PROCESS_MAX;
+    *ret_count = count;
     return NVML_SUCCESS;
 }
 

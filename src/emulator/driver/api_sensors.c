@@ -28,8 +28,8 @@ static nvmlReturn_t value_out(int64_t value, unsigned int *ret)
 
 static bool has_ended_process(const struct emu_call *call)
 {
-    struct emu_process process;
-    for (unsigned i = 0; i < EMU_PROCESS_MAX; i++) {
+    struct emu_process process = {.pid = 1};
+    for (unsigned i = 0; process.pid != 0 && i < EMU_PROCESS_MAX; i++) {
         size_t offset = offsetof(struct emu_state, processes) + i * sizeof process;
         if (emu_machine_read_part(call->machine, offset, &process, sizeof process) == 0 &&
             process.pid != 0 && process.gpu == call->gpu && !emu_process_is_alive(&process)) {

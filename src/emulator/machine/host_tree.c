@@ -40,6 +40,9 @@ static int make_directories(char *path)
 {
     char *slash;
 
+    if (mkdir(path, 0755) == 0 || errno == EEXIST) {
+        return 0; /* mostly only the last is missing */
+    }
     for (slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         if (mkdir(path, 0755) < 0 && errno != EEXIST) {

@@ -28,6 +28,7 @@
 _Static_assert(sizeof(struct emu_state) % 8 == 0, "the state is copied in words");
 _Static_assert(sizeof(struct emu_gpu) % 8 == 0, "a GPU's state is copied in words");
 _Static_assert(offsetof(struct emu_state, gpus) % 8 == 0, "a GPU's state starts on a word");
+_Static_assert(offsetof(struct emu_gpu, gis) % 8 == 0, "so is what comes before its instances");
 _Static_assert(sizeof(struct emu_trace) % 8 == 0, "traces are copied in words");
 _Static_assert(sizeof(struct emu_node_info) % 8 == 0, "the description is hashed in words");
 
@@ -35,6 +36,7 @@ void emu_words_load(void *to, const void *from, size_t size)
 {
     const _Atomic uint64_t *source = from;
     uint64_t *target = to;
+#pragma GCC unroll 8 /* most of what a query costs */
     for (size_t i = 0; i < size / 8; i++) {
         target[i] = atomic_load_explicit(&source[i], memory_order_relaxed);
     }
@@ -99,8 +101,15 @@ int emu_machine_read_part(const struct emu_machine *machine, size_t offset, void
 
 int emu_machine_read_gpu(const struct emu_machine *machine, unsigned gpu, struct emu_gpu *ret)
 {
-    return emu_machine_read_part(
-        machine, offsetof(struct emu_state, gpus) + gpu * sizeof(struct emu_gpu), ret, sizeof *ret);
+    size_t offset = offsetof(struct emu_state, gpus) + gpu * sizeof(struct emu_gpu);
+    size_t head = offsetof(struct emu_gpu, gis);
+    int rc = emu_machine_read_part(machine, offset, ret, head);
+    /* without MIG there are no instances, which are most of it */
+    if (rc == 0 && !ret->mode) {
+        memset(ret->gis, 0, sizeof ret->gis);
+        return 0;
+    }
+    return rc == 0 ? emu_machine_read_part(machine, offset, ret, sizeof *ret) : rc;
 }
 
 int emu_machine_read(const struct emu_machine *machine, struct emu_state *ret)

@@ -258,7 +258,7 @@ struct emu_state {
     uint32_t fault_count; /* rules in use */
     uint32_t process_count, holder_count;
     uint32_t reserved_too;
-    struct emu_process processes[EMU_PROCESS_MAX];
+    struct emu_process processes[EMU_PROCESS_MAX]; /* the first process_count are used */
     struct emu_holder holders[EMU_HOLDER_MAX];
     struct emu_fault faults[EMU_FAULT_MAX];
     struct emu_gpu gpus[EMU_GPU_MAX];

@@ -38,11 +38,12 @@ uint64_t emu_clock_at(const struct emu_clock *clock, uint64_t host_ns)
 /* From -SWING_ONE to SWING_ONE in the given pair of seconds, by the GPU's UUID. */
 static int64_t swing_of(const struct emu_gpu_info *info, uint64_t pair)
 {
-    uint64_t mixed = pair * 0x9e3779b97f4a7c15u;
-    for (const char *text = info->uuid; *text; text++) {
-        mixed = (mixed ^ (unsigned char)*text) * 0x100000001b3u;
-    }
+    uint64_t first, last, mixed;
+    memcpy(&first, info->uuid + 4, sizeof first); /* hexadecimal digits */
+    memcpy(&last, info->uuid + 32, sizeof last);
+    mixed = (pair + first) * 0x9e3779b97f4a7c15u ^ last;
     mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9u;
+    mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
     mixed ^= mixed >> 31;
     return (int64_t)(mixed % (2 * SWING_ONE + 1)) - SWING_ONE;
 }

@@ -85,16 +85,19 @@ int emu_process_add(struct emu_state *state, struct emu_process *process)
     return -ENOSPC;
 }
 
+/* Those behind it move up: the first process_count entries are the used ones. */
 static void drop_process(struct emu_state *state, unsigned slot)
 {
-    state->processes[slot] = (struct emu_process){0};
+    struct emu_process *gone = &state->processes[slot];
+    memmove(gone, gone + 1, (EMU_PROCESS_MAX - 1 - slot) * sizeof *gone);
+    state->processes[EMU_PROCESS_MAX - 1] = (struct emu_process){0};
     state->process_count--;
 }
 
 unsigned emu_process_remove(struct emu_state *state, uint32_t pid, uint64_t token)
 {
     unsigned count = 0;
-    for (unsigned i = 0; i < EMU_PROCESS_MAX; i++) {
+    for (unsigned i = EMU_PROCESS_MAX; i-- > 0;) {
         const struct emu_process *process = &state->processes[i];
         if (process->pid != 0 && (token ? process->token == token : process->pid == pid)) {
             drop_process(state, i);
@@ -107,7 +110,7 @@ unsigned emu_process_remove(struct emu_state *state, uint32_t pid, uint64_t toke
 unsigned emu_process_reap(struct emu_state *state)
 {
     unsigned count = 0;
-    for (unsigned i = 0; state->process_count > 0 && i < EMU_PROCESS_MAX; i++) {
+    for (unsigned i = state->process_count; i-- > 0;) {
         if (state->processes[i].pid != 0 && !emu_process_is_alive(&state->processes[i])) {
             drop_process(state, i);
             count++;
@@ -255,7 +258,7 @@ void emu_xid(struct emu_state *state, unsigned gpu, unsigned gi, unsigned ci, un
         target->ecc_uncorrected++;
         target->reset_required = 1;
     } else if (xid == 94) {
-        for (unsigned i = 0; i < EMU_PROCESS_MAX; i++) {
+        for (unsigned i = state->process_count; i-- > 0;) {
             const struct emu_process *process = &state->processes[i];
             if (process->pid != 0 && process->gpu == gpu &&
                 is_within(process->gi, process->ci, gi, ci)) {

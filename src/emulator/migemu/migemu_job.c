@@ -200,7 +200,8 @@ static int stop_one(struct emu_state *state, uint32_t pid, bool all)
     unsigned removed = 0;
     unsigned i;
 
-    for (i = 0; i < EMU_PROCESS_MAX; i++) {
+    /* from behind: those behind one that goes move up */
+    for (i = state->process_count; i-- > 0;) {
         const struct emu_process *process = &state->processes[i];
 
         if (process->pid == 0 || (!all && process->pid != pid)) {
