@@ -4,9 +4,9 @@
  * reset of a GPU, for which NVML has no call. NVIDIA's nvidia-smi reaches the reset through a
  * private table; the one for emulated hosts through the one exported symbol that is not NVML's.
  */
+#include "emulator/driver/library.h"
 #include "emulator/entries.h"
 #include "emulator/machine/host_tree.h"
-#include "emulator/driver/library.h"
 #include <limits.h>
 #include <string.h>
 

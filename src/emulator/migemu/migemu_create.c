@@ -4,8 +4,8 @@
  * not there. Destroying removes what is in it, but only from a directory that holds a machine.
  */
 #include "emulator/machine/host_tree.h"
-#include "emulator/migemu/migemu.h"
 #include "emulator/machine/partition.h"
+#include "emulator/migemu/migemu.h"
 
 #include "base/file.h"
 #include "base/text.h"

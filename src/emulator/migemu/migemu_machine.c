@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening machines and naming places on them, for all verbs. */
-#include "emulator/migemu/migemu.h"
 #include "emulator/machine/uuid.h"
+#include "emulator/migemu/migemu.h"
 
 #include "base/text.h"
 #include <errno.h>

@@ -6,8 +6,8 @@
  */
 #include "emulator/machine/fault.h"
 #include "emulator/machine/host_tree.h"
-#include "emulator/migemu/migemu.h"
 #include "emulator/machine/uuid.h"
+#include "emulator/migemu/migemu.h"
 
 #include "base/file.h"
 #include "base/text.h"
