@@ -32,7 +32,7 @@ enum mig_apply_stage {
 
 struct mig_apply_progress {
     enum mig_apply_stage stage;
-    uint32_t gpu;
+    uint32_t gpu;              /* NVML's index; MIG_ID_NONE: the whole node */
     uint32_t step, step_count; /* over the whole node plan, from 1 */
     const char *text;          /* one line, "create 3g.20gb at 4" */
 };

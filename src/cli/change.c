@@ -74,12 +74,15 @@ static void show_progress(const struct mig_apply_progress *progress, void *data)
 {
     const struct cli *cli = ((const struct settings *)data)->cli;
     const char *text = progress->text ? progress->text : "";
-    char where[64] = "";
+    char where[64] = "", which[24] = "";
 
+    if (progress->gpu != MIG_ID_NONE) {
+        (void)snprintf(which, sizeof(which), "GPU %u: ", progress->gpu);
+    }
     hold_signals(progress->stage != MIG_STAGE_WAIT_LOCK);
     if (progress->step && progress->step_count) {
-        (void)snprintf(where, sizeof(where), "[%u/%u] GPU %u: ", progress->step,
-                       progress->step_count, progress->gpu);
+        (void)snprintf(where, sizeof(where), "[%u/%u] %s", progress->step, progress->step_count,
+                       which);
     }
     if (cli->progress) {
         cli_progress(cli, "%s%s", where, text);

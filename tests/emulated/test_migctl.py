@@ -441,12 +441,17 @@ class Changing(Case):
             self.assertEqual([one[1:] for one in node.instances()], [one[1:] for one in before])
             self.assertFalse(node.json("status")[1]["change_on_record"])
 
+    @staticmethod
+    def hear_hangup():
+        """Under nohup the tests have SIGHUP ignored, and migctl would leave it so."""
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
     def slow_apply(self, node):
         """An apply that is at its first of several slow steps."""
         node.migemu("fault add", "DeviceCreateGpuInstanceWithPlacement hits=2 delay=700")
         process = subprocess.Popen([MIGCTL, "-v", "apply", "-f", CONFIG, "-c", "all-2g.12gb"],
                                    env=node.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   text=True)
+                                   text=True, preexec_fn=self.hear_hangup)
         self.assertIn("create 2g.12gb", process.stderr.readline())
         return process
 
@@ -458,6 +463,7 @@ class Changing(Case):
                 err = process.communicate(timeout=60)[1]
                 self.assertEqual(process.returncode, 0, err)
                 self.assertIn("finishing the change first", err)
+                self.assertNotIn("GPU 4294967295", err)
                 self.assertEqual(len(node.instances()), 2)
 
     def test_reader_that_goes_away_stops_no_change(self):
