@@ -80,6 +80,18 @@ static int check_free(const struct mig_gpu *gpu, const struct mig_policy *policy
                           "end these processes, or drain the node, and try again");
 }
 
+/* The same behind a plan, which then is none. */
+static int check_free_for(const struct mig_gpu *gpu, const struct mig_policy *policy, bool mode,
+                          struct mig_gpu_plan *ret)
+{
+    int result = check_free(gpu, policy, mode, &ret->error);
+
+    if (result != MIG_OK) {
+        memset(&ret->plan, 0, sizeof(ret->plan));
+    }
+    return result;
+}
+
 /* ---- one GPU --------------------------------------------------------------------------------- */
 
 static int plan_instances(const struct mig_layout *layout, const struct mig_target *target,
@@ -103,7 +115,7 @@ static int plan_off(const struct mig_gpu *gpu, const struct mig_policy *policy,
             return result;
         }
     }
-    return check_free(gpu, policy, false, &ret->error);
+    return check_free_for(gpu, policy, false, ret);
 }
 
 static int plan_on(const struct mig_gpu *gpu, const struct mig_gpu_goal *goal,
@@ -112,14 +124,13 @@ static int plan_on(const struct mig_gpu *gpu, const struct mig_gpu_goal *goal,
     struct mig_layout empty = {.model = gpu->layout.model};
     int result = MIG_OK;
 
-    if (!gpu->mig_mode) {
-        result = check_free(gpu, NULL, true, &ret->error);
-        policy = NULL; /* it speaks of instances, and there are none */
+    /* With MIG off there are no instances, and none for a policy to speak of. */
+    if (goal->kind == MIG_GOAL_LAYOUT) {
+        result = plan_instances(gpu->mig_mode ? &gpu->layout : &empty, &goal->target,
+                                gpu->mig_mode ? policy : NULL, ret);
     }
-    if (result == MIG_OK && goal->kind == MIG_GOAL_LAYOUT) {
-        result = plan_instances(gpu->mig_mode ? &gpu->layout : &empty, &goal->target, policy, ret);
-    }
-    return result;
+    /* Last: what cannot fit does not fit on a GPU that is free either. */
+    return result == MIG_OK && !gpu->mig_mode ? check_free_for(gpu, NULL, true, ret) : result;
 }
 
 static int plan_gpu(const struct mig_gpu *gpu, const struct mig_gpu_goal *goal,

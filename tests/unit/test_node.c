@@ -139,6 +139,26 @@ static void test_mode_on_needs_the_gpu_free(void **state)
     mig_node_free(node);
 }
 
+/* Nobody is asked to make way for what would not fit then either. */
+static void test_what_cannot_fit_is_said_first(void **state)
+{
+    struct mig_node *node = two_gpus();
+    struct mig_goal goal = leave_all();
+    struct mig_node_plan plan;
+    struct mig_error error;
+
+    (void)state;
+    goal.gpus[1] = want(&node->gpus[1], "7g.80gb");
+    add_process(&node->gpus[1], 77, MIG_ID_NONE, "python3");
+    assert_int_equal(mig_node_plan_make(node, &goal, NULL, &plan, &error), MIG_E_BUSY);
+    assert_int_equal(plan.gpus[1].plan.step_count, 0);
+    mig_node_plan_release(&plan);
+    goal.gpus[1] = want(&node->gpus[1], "7g.80gb 1g.10gb");
+    assert_int_equal(mig_node_plan_make(node, &goal, NULL, &plan, &error), MIG_E_NO_FIT);
+    mig_node_plan_release(&plan);
+    mig_node_free(node);
+}
+
 static void test_mode_off_takes_idle_instances_along(void **state)
 {
     struct mig_node *node = two_gpus();
@@ -299,6 +319,7 @@ int main(void)
         cmocka_unit_test(test_left_alone),
         cmocka_unit_test(test_mode_on_and_instances),
         cmocka_unit_test(test_mode_on_needs_the_gpu_free),
+        cmocka_unit_test(test_what_cannot_fit_is_said_first),
         cmocka_unit_test(test_mode_off_takes_idle_instances_along),
         cmocka_unit_test(test_mode_that_matches_keeps_instances),
         cmocka_unit_test(test_gpus_that_cannot_be_planned),
