@@ -114,8 +114,9 @@ static int64_t halved(int64_t distance, uint64_t passed_ms)
         return 0;
     }
     /* 2^-x is 1 - 0.66 x + 0.16 x^2 from 0 to 1 */
-    int64_t factor = 1024 * 1024 - 676 * part + 164 * part * part / 1024;
-    return distance / (INT64_C(1) << halves) * factor / (1024 * 1024);
+    const int64_t one = INT64_C(1) << 20;
+    int64_t factor = one - 676 * part + 164 * part * part / 1024;
+    return distance / (INT64_C(1) << halves) * factor / one;
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */
