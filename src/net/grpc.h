@@ -55,7 +55,7 @@ struct mig_grpc_method {
 
 struct mig_grpc_server_options {
     const char *unix_path;
-    int listen_fd;                         /* instead; -1 = none */
+    int listen_fd;                         /* instead, when unix_path is NULL. Owned on success */
     const struct mig_grpc_method *methods; /* has to outlive the server */
     size_t method_count;
     /* The peer went away or cancelled before the request was finished; it is gone after this. */
