@@ -50,6 +50,7 @@ enum mig_error_domain {
     MIG_DOMAIN_CONFIG,   /* code is a line number, or 0 */
     MIG_DOMAIN_PLAN,     /* code is an enum mig_refusal (plan.h) */
     MIG_DOMAIN_EXIT,     /* code is the wait status of a command that was run */
+    MIG_DOMAIN_HTTP,     /* code is the status that an HTTP server answered */
 };
 
 #define MIG_ERROR_MESSAGE_SIZE 768

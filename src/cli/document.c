@@ -121,6 +121,7 @@ static const char *domain_of(enum mig_error_domain domain)
     static const char *const names[] = {
         [MIG_DOMAIN_NONE] = NULL,       [MIG_DOMAIN_ERRNO] = "errno", [MIG_DOMAIN_NVML] = "nvml",
         [MIG_DOMAIN_CONFIG] = "config", [MIG_DOMAIN_PLAN] = "plan",   [MIG_DOMAIN_EXIT] = "exit",
+        [MIG_DOMAIN_HTTP] = "http",
     };
 
     return (size_t)domain < MIG_ARRAY_SIZE(names) ? names[domain] : NULL;

@@ -19,8 +19,9 @@ enum mig_kube_watch_event {
     MIG_KUBE_ADDED = 0,
     MIG_KUBE_MODIFIED, /* resourceVersion differs from the one seen last */
     MIG_KUBE_DELETED,  /* object: as seen last, metadata only when a list no longer has it */
-    MIG_KUBE_SYNCED,   /* all of a list has been told; object is NULL */
-    MIG_KUBE_OFFLINE,  /* the server has not been reached for offline_after_ms; object is NULL */
+    MIG_KUBE_SYNCED,   /* all of a list has been told, or OFFLINE is over; object is NULL */
+    MIG_KUBE_OFFLINE,  /* not in touch with the server for offline_after_ms; error says why, object
+                          is NULL. Told once, until the next SYNCED. */
 };
 
 struct mig_kube_watch_options {
@@ -29,6 +30,7 @@ struct mig_kube_watch_options {
     const char *label_selector; /* may be NULL */
     unsigned idle_timeout_ms;   /* no event, no bookmark: the watch is made anew; 0 = 300,000 */
     unsigned offline_after_ms;  /* 0 = 30,000 */
+    /* `object` is borrowed; `error` is NULL but for OFFLINE. The watch may be freed from here. */
     void (*event)(enum mig_kube_watch_event event, json_t *object, const struct mig_error *error,
                   void *data);
     void *data;
