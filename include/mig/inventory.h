@@ -27,6 +27,7 @@ struct mig_session;
 struct mig_session_options {
     const char *library;  /* path or SONAME; NULL = libnvidia-ml.so.1 by the loader's rules */
     unsigned deadline_ms; /* per NVML call; 0 = MIG_DEADLINE_DEFAULT_MS */
+    const char *sys_root; /* what stands before /sys/bus/pci; NULL = "" */
 };
 
 /* Loads the library and initialises NVML. MIG_E_NO_DRIVER when either fails. `options` may be NULL.

@@ -12,5 +12,6 @@
 #include <mig/node.h>
 #include <mig/plan.h>
 #include <mig/profile.h>
+#include <mig/sample.h>
 
 #endif

@@ -20,6 +20,8 @@ extern "C" {
 #define MIG_UUID_SIZE 96     /* "GPU-...", "MIG-...", "MIG-GPU-.../7/0" */
 #define MIG_BUS_ID_SIZE 32   /* "00000000:3B:00.0" */
 #define MIG_PROCESS_MAX 1024 /* processes kept per GPU; more are counted only */
+#define MIG_CLIQUE_SIZE 64   /* "<cluster uuid>.<clique id>" */
+#define MIG_VGPU_TEXT_SIZE 16
 
 /* A process that uses a GPU or a part of it. */
 struct mig_process {
@@ -30,10 +32,21 @@ struct mig_process {
     char name[MIG_HOLDER_SIZE]; /* "" when it cannot be read */
 };
 
+/*
+ * What a MIG device has, as nvmlDeviceGetAttributes_v2 counts it: multiprocessors and slices of its
+ * own, engines of its GI that it shares. MIG_UNKNOWN each where the driver does not tell.
+ */
+struct mig_attributes {
+    int32_t sm_count, gi_slice_count, ci_slice_count;
+    int32_t copy, decoder, encoder, jpeg, ofa; /* engines */
+    int64_t memory_mib;
+};
+
 /* What the driver says of one MIG device (a GI with a CI). Parallel to layout.gis[i].cis[j]. */
 struct mig_device {
     char uuid[MIG_UUID_SIZE]; /* "" when there is none */
     int32_t index;            /* MIG device index on its GPU; MIG_UNKNOWN */
+    struct mig_attributes attributes;
 };
 
 /* Parallel to layout.gis[i]. Memory belongs to the GI: its CIs share it. */
@@ -57,6 +70,12 @@ struct mig_gpu {
     char bus_id[MIG_BUS_ID_SIZE];
     uint32_t pci_device, pci_subsystem; /* as struct mig_pci_id */
     int32_t minor;                      /* /dev/nvidiaN; MIG_UNKNOWN */
+    int32_t numa_node;                  /* MIG_UNKNOWN also where the machine has none */
+    uint32_t pci_class;                 /* 0x030200 = 3D controller; 0 = not known */
+    int32_t cc_major, cc_minor;         /* CUDA compute capability; MIG_UNKNOWN */
+    char clique[MIG_CLIQUE_SIZE];       /* of the NVLink fabric that it is in; "" = none */
+    bool vgpu;                          /* a virtual GPU of a hypervisor, which is of ... */
+    char vgpu_host_version[MIG_VGPU_TEXT_SIZE], vgpu_host_branch[MIG_VGPU_TEXT_SIZE]; /* "" */
     bool mig_capable;
     bool mig_mode, mig_mode_pending;
     bool model_from_driver; /* else the model is the catalogue's, because the driver does not tell
@@ -75,6 +94,7 @@ struct mig_node {
     uint64_t generation; /* counts the snapshots of a session from 1 */
     char driver_version[MIG_UUID_SIZE];
     char nvml_version[MIG_UUID_SIZE];
+    int32_t cuda_version; /* of the driver, 1000 * major + 10 * minor; MIG_UNKNOWN */
     uint32_t gpu_count;
     struct mig_gpu *gpus; /* these and their processes are malloc'd, as the node is */
 };

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/text.h"
+#include "gpu/gpm.h"
 #include "gpu/model_reader.h"
 #include <dlfcn.h>
 #include <errno.h>
@@ -328,14 +329,20 @@ static int initialise(struct mig_session *session, void *job, struct mig_error *
     if (code != NVML_SUCCESS) {
         session->nvml_version[0] = '\0';
     }
+    if (MIG_CALL(session, MIG_ID_NONE, nvmlSystemGetCudaDriverVersion, &session->cuda_version) !=
+        NVML_SUCCESS) {
+        session->cuda_version = MIG_UNKNOWN;
+    }
     return 0;
 }
 
 static int shut_down(struct mig_session *session, void *job, struct mig_error *error)
 {
-    nvmlReturn_t code = MIG_CALL(session, MIG_ID_NONE, nvmlShutdown);
+    nvmlReturn_t code;
 
     (void)job;
+    mig_gpm_drop(session);
+    code = MIG_CALL(session, MIG_ID_NONE, nvmlShutdown);
     if (code != NVML_SUCCESS) {
         return mig_nvml_error(session, code, error, "could not shut NVML down");
     }
@@ -364,6 +371,7 @@ static void release_library(struct mig_session *session)
         dlclose(session->library);
     }
     mig_models_free(session->models);
+    mig_gpm_free(session->gpm);
     free(session);
 }
 
@@ -383,6 +391,12 @@ int mig_session_open(const struct mig_session_options *options, struct mig_sessi
     }
     half->deadline_ms =
         options && options->deadline_ms > 0 ? options->deadline_ms : MIG_DEADLINE_DEFAULT_MS;
+    if (options && options->sys_root &&
+        !mig_text_copy(half->sys_root, sizeof(half->sys_root), options->sys_root)) {
+        return mig_error_set(error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
+                             "the folder with /sys in it has a name that is too long: '%s'",
+                             options->sys_root);
+    }
     rc = open_library(half, name, error);
     if (rc < 0) {
         return rc;

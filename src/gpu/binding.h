@@ -37,6 +37,7 @@
     REQUIRED(nvmlDeviceGetPciInfo_v3)                                                              \
     REQUIRED(nvmlDeviceGetMemoryInfo)                                                              \
     OPTIONAL(nvmlSystemGetNVMLVersion, "the version of the library is not shown")                  \
+    OPTIONAL(nvmlSystemGetCudaDriverVersion, "the version of CUDA is not known")                   \
     OPTIONAL(nvmlSystemGetProcessName, "processes are named by /proc only")                        \
     OPTIONAL(nvmlDeviceGetMinorNumber, "device minor numbers are not known")                       \
     OPTIONAL(nvmlDeviceGetCudaComputeCapability, "the architecture comes from the catalogue")      \
@@ -46,6 +47,9 @@
     OPTIONAL(nvmlDeviceGetMigDeviceHandleByIndex, "MIG devices have no index and no UUID")         \
     OPTIONAL(nvmlDeviceGetGpuInstanceId, "MIG devices have no index and no UUID")                  \
     OPTIONAL(nvmlDeviceGetComputeInstanceId, "MIG devices have no index and no UUID")              \
+    OPTIONAL(nvmlDeviceGetAttributes_v2, "what MIG devices have comes from their profile")         \
+    OPTIONAL(nvmlDeviceGetGpuFabricInfoV, "the clique of the NVLink fabric is read the old way")   \
+    OPTIONAL(nvmlDeviceGetGpuFabricInfo, "the clique of the NVLink fabric is not known")           \
     OPTIONAL(nvmlDeviceGetGpuInstanceProfileInfo, "profiles of very old drivers are not read")     \
     OPTIONAL(nvmlDeviceGetGpuInstanceProfileInfoV, "profile names come from the catalogue")        \
     OPTIONAL(nvmlDeviceGetGpuInstancePossiblePlacements, "placements of old drivers are not read") \
@@ -77,7 +81,22 @@
     OPTIONAL(nvmlDeviceGetGraphicsRunningProcesses, "graphics processes are not seen")             \
     OPTIONAL(nvmlDeviceGetMPSComputeRunningProcesses_v3, "processes are read the old way")         \
     OPTIONAL(nvmlDeviceGetMPSComputeRunningProcesses_v2, "processes are read the old way")         \
-    OPTIONAL(nvmlDeviceGetMPSComputeRunningProcesses, "MPS processes are not seen")
+    OPTIONAL(nvmlDeviceGetMPSComputeRunningProcesses, "MPS processes are not seen")                \
+    OPTIONAL(nvmlDeviceGetMemoryInfo_v2, "reserved memory is counted as used")                     \
+    OPTIONAL(nvmlDeviceGetClockInfo, "clocks are not measured")                                    \
+    OPTIONAL(nvmlDeviceGetTemperature, "temperatures are not measured")                            \
+    OPTIONAL(nvmlDeviceGetPowerUsage, "power is not measured")                                     \
+    OPTIONAL(nvmlDeviceGetUtilizationRates, "load is not measured")                                \
+    OPTIONAL(nvmlDeviceGetEncoderUtilization, "load of encoders is not measured")                  \
+    OPTIONAL(nvmlDeviceGetDecoderUtilization, "load of decoders is not measured")                  \
+    OPTIONAL(nvmlDeviceGetCurrentClocksThrottleReasons, "why clocks are low is not known")         \
+    OPTIONAL(nvmlDeviceGetFieldValues, "energy, errors and remapped rows are not measured")        \
+    OPTIONAL(nvmlGpmQueryDeviceSupport, "load of MIG devices is not measured")                     \
+    OPTIONAL(nvmlGpmSampleAlloc, "load of MIG devices is not measured")                            \
+    OPTIONAL(nvmlGpmSampleFree, "load of MIG devices is not measured")                             \
+    OPTIONAL(nvmlGpmSampleGet, "load of MIG devices is not measured")                              \
+    OPTIONAL(nvmlGpmMigSampleGet, "load of MIG devices is not measured")                           \
+    OPTIONAL(nvmlGpmMetricsGet, "load of MIG devices is not measured")
 
 /* The functions, typed by their declarations; NULL = this driver lacks it. */
 struct mig_nvml {
@@ -109,6 +128,7 @@ struct mig_worker {
 };
 
 struct mig_models; /* model_reader.h */
+struct mig_gpm;    /* gpm.h */
 
 struct mig_session {
     void *library;
@@ -123,7 +143,10 @@ struct mig_session {
     uint64_t generation;
     char driver_version[NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE];
     char nvml_version[NVML_SYSTEM_NVML_VERSION_BUFFER_SIZE];
+    int cuda_version; /* MIG_UNKNOWN */
+    char sys_root[256];
     struct mig_models *models;
+    struct mig_gpm *gpm; /* NULL until something is measured */
     struct mig_session *next_abandoned;
 };
 

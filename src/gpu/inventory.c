@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "gpu/binding.h"
 #include "gpu/model_reader.h"
+#include "gpu/pci.h"
 #include "gpu/process.h"
 #include <errno.h>
 #include <string.h>
@@ -267,6 +268,32 @@ static int read_instances(struct reader *reader)
 
 /* ---- MIG devices ---- */
 
+static int32_t to_count(unsigned value)
+{
+    return value > INT32_MAX ? MIG_UNKNOWN : (int32_t)value;
+}
+
+static void read_attributes(struct reader *reader, nvmlDevice_t handle, struct mig_attributes *ret)
+{
+    nvmlDeviceAttributes_t told = {0};
+
+    if (MIG_CALL(reader->session, reader->gpu->index, nvmlDeviceGetAttributes_v2, handle, &told) !=
+        NVML_SUCCESS) {
+        return;
+    }
+    *ret = (struct mig_attributes){
+        .sm_count = to_count(told.multiprocessorCount),
+        .gi_slice_count = to_count(told.gpuInstanceSliceCount),
+        .ci_slice_count = to_count(told.computeInstanceSliceCount),
+        .copy = to_count(told.sharedCopyEngineCount),
+        .decoder = to_count(told.sharedDecoderCount),
+        .encoder = to_count(told.sharedEncoderCount),
+        .jpeg = to_count(told.sharedJpegCount),
+        .ofa = to_count(told.sharedOfaCount),
+        .memory_mib = told.memorySizeMB > INT32_MAX ? MIG_UNKNOWN : (int64_t)told.memorySizeMB,
+    };
+}
+
 static int read_device(struct reader *reader, unsigned index, nvmlDevice_t handle)
 {
     struct mig_gpu *gpu = reader->gpu;
@@ -293,6 +320,7 @@ static int read_device(struct reader *reader, unsigned index, nvmlDevice_t handl
                          info->devices[j].uuid, MIG_UUID_SIZE) != NVML_SUCCESS) {
                 info->devices[j].uuid[0] = '\0';
             }
+            read_attributes(reader, handle, &info->devices[j].attributes);
             if (info->memory_total_mib == MIG_UNKNOWN &&
                 MIG_CALL(reader->session, gpu->index, nvmlDeviceGetMemoryInfo, handle, &memory) ==
                     NVML_SUCCESS) {
@@ -303,6 +331,11 @@ static int read_device(struct reader *reader, unsigned index, nvmlDevice_t handl
     }
     return mig_processes_read(reader->session, &scope, gpu, reader->error);
 }
+
+static const struct mig_attributes attributes_unknown = {
+    MIG_UNKNOWN, MIG_UNKNOWN, MIG_UNKNOWN, MIG_UNKNOWN, MIG_UNKNOWN,
+    MIG_UNKNOWN, MIG_UNKNOWN, MIG_UNKNOWN, MIG_UNKNOWN,
+};
 
 static int read_devices(struct reader *reader)
 {
@@ -315,6 +348,7 @@ static int read_devices(struct reader *reader)
         info->memory_used_mib = info->memory_total_mib = MIG_UNKNOWN;
         for (unsigned j = 0; j < MIG_CI_MAX; j++) {
             info->devices[j].index = MIG_UNKNOWN;
+            info->devices[j].attributes = attributes_unknown;
         }
         expected += layout->gis[i].ci_count;
     }
@@ -342,13 +376,61 @@ static int gpu_error(const struct reader *reader, nvmlReturn_t code, const char 
     return mig_nvml_error(reader->session, code, reader->error, "could not read its %s", what);
 }
 
+/* "UUID.CLIQUE" of a GPU that has joined an NVLink fabric. */
+static void read_clique(struct reader *reader)
+{
+    struct mig_gpu *gpu = reader->gpu;
+    nvmlGpuFabricInfoV_t info = {.version = nvmlGpuFabricInfo_v3};
+    nvmlGpuFabricInfo_t old = {0};
+    nvmlReturn_t code =
+        MIG_CALL(reader->session, gpu->index, nvmlDeviceGetGpuFabricInfoV, reader->device, &info);
+    const unsigned char *u = info.clusterUuid;
+
+    if (code == NVML_ERROR_FUNCTION_NOT_FOUND || code == NVML_ERROR_ARGUMENT_VERSION_MISMATCH) {
+        code =
+            MIG_CALL(reader->session, gpu->index, nvmlDeviceGetGpuFabricInfo, reader->device, &old);
+        memcpy(info.clusterUuid, old.clusterUuid, sizeof(info.clusterUuid));
+        info.status = old.status;
+        info.state = old.state;
+        info.cliqueId = old.cliqueId;
+    }
+    if (code != NVML_SUCCESS || info.state != NVML_GPU_FABRIC_STATE_COMPLETED ||
+        info.status != NVML_SUCCESS) {
+        return;
+    }
+    snprintf(gpu->clique, sizeof(gpu->clique),
+             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x.%u", u[0], u[1],
+             u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14],
+             u[15], info.cliqueId);
+}
+
+/* What is worth knowing, but no reason to give the GPU up. */
+static void read_details(struct reader *reader)
+{
+    struct mig_gpu *gpu = reader->gpu;
+    int major = 0, minor = 0;
+    unsigned number;
+
+    if (MIG_CALL(reader->session, gpu->index, nvmlDeviceGetMinorNumber, reader->device, &number) ==
+            NVML_SUCCESS &&
+        number <= INT32_MAX) {
+        gpu->minor = (int32_t)number;
+    }
+    if (MIG_CALL(reader->session, gpu->index, nvmlDeviceGetCudaComputeCapability, reader->device,
+                 &major, &minor) == NVML_SUCCESS) {
+        gpu->cc_major = major;
+        gpu->cc_minor = minor;
+    }
+    read_clique(reader);
+    mig_pci_read(reader->session->sys_root, gpu);
+}
+
 static int read_identity(struct reader *reader)
 {
     struct mig_session *session = reader->session;
     struct mig_gpu *gpu = reader->gpu;
     nvmlPciInfo_t pci = {0};
     nvmlMemory_t memory = {0};
-    unsigned minor;
     nvmlReturn_t code;
 
     /* first of all: whatever else cannot be read, it is known which GPU this is */
@@ -370,11 +452,7 @@ static int read_identity(struct reader *reader)
     if (code != NVML_SUCCESS) {
         return gpu_error(reader, code, "name");
     }
-    if (MIG_CALL(session, gpu->index, nvmlDeviceGetMinorNumber, reader->device, &minor) ==
-            NVML_SUCCESS &&
-        minor <= INT32_MAX) {
-        gpu->minor = (int32_t)minor;
-    }
+    read_details(reader);
     code = MIG_CALL(session, gpu->index, nvmlDeviceGetMemoryInfo, reader->device, &memory);
     if (code == NVML_SUCCESS) {
         gpu->memory_total_mib = to_mib(memory.total);
@@ -457,7 +535,7 @@ static void read_gpu_or_say_why(struct mig_session *session, struct mig_gpu *gpu
     struct reader reader = {.session = session, .gpu = gpu, .error = &error};
 
     gpu->index = index;
-    gpu->minor = MIG_UNKNOWN;
+    gpu->minor = gpu->numa_node = gpu->cc_major = gpu->cc_minor = MIG_UNKNOWN;
     gpu->memory_used_mib = gpu->memory_total_mib = MIG_UNKNOWN;
     if (read_gpu(&reader) < 0) {
         mig_text_copy(gpu->problem, sizeof(gpu->problem), error.message);
@@ -507,6 +585,7 @@ int mig_inventory_read(struct mig_session *session, struct mig_node **ret, struc
     node->generation = ++session->generation;
     mig_text_copy(node->driver_version, sizeof(node->driver_version), session->driver_version);
     mig_text_copy(node->nvml_version, sizeof(node->nvml_version), session->nvml_version);
+    node->cuda_version = session->cuda_version;
     job->node = node;
     rc = mig_session_run(session, read_node, &given, error);
     if (!given) {

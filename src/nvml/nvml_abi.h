@@ -373,6 +373,7 @@ typedef enum {
 #define NVML_DEVICE_ADDRESSING_MODE_NONE 0
 
 #define NVML_GPU_FABRIC_STATE_NOT_SUPPORTED 0
+#define NVML_GPU_FABRIC_STATE_COMPLETED 3
 
 /* Field ids of nvmlDeviceGetFieldValues that are answered or asked. */
 #define NVML_FI_DEV_ECC_CURRENT 1
