@@ -27,6 +27,7 @@
 #define MIG_HELPER_H
 
 #include <mig/apply.h>
+#include <mig/sample.h>
 #include <sys/types.h>
 #include <uv.h>
 
@@ -117,6 +118,13 @@ void mig_helper_free(struct mig_helper *helper);
 int mig_helper_read(struct mig_helper *helper,
                     void (*done)(struct mig_node *node, const struct mig_error *error, void *data),
                     void *data, struct mig_error *error);
+
+/* What the driver measures at this moment (mig/sample.h). Exactly one of sample (now the callee's)
+ * and error is not NULL. Like every request it waits for those before it, an apply too. */
+int mig_helper_sample(struct mig_helper *helper,
+                      void (*done)(struct mig_sample *sample, const struct mig_error *error,
+                                   void *data),
+                      void *data, struct mig_error *error);
 
 /*
  * Plans against a fresh snapshot and applies. What `node`, `goal` and `policies` say is carried
