@@ -7,6 +7,8 @@
 #define MIG_KUBE_PATH_H
 
 #include "base/buffer.h"
+#include <stdbool.h>
+#include <stdint.h>
 
 #define MIG_KUBE_PATH_MAX 8192u
 
