@@ -108,6 +108,9 @@ void mig_h2_stream_consume(struct mig_h2_stream *stream, size_t size);
  * server refused it untouched), so that it can be repeated whatever it was. */
 bool mig_h2_stream_refused(const struct mig_h2_stream *stream);
 
+/* For end(): the HTTP/2 error code with which the peer reset the stream, or -1. */
+int64_t mig_h2_stream_reset_code(const struct mig_h2_stream *stream);
+
 /*
  * Server side: listens on a unix socket (or takes a listening fd), and calls `request` when the
  * headers of a request are complete. It returns the events for the request's body, or NULL to

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* TLS for clients: trust, own certificate, ALPN h2; TLS 1.2 at least, the name always checked. */
+/*
+ * TLS for clients: trust, own certificate, ALPN h2; TLS 1.2 at least. The name is checked against
+ * the certificate's alternative names only, as everything in Kubernetes does.
+ */
 #ifndef MIG_NET_TLS_H
 #define MIG_NET_TLS_H
 
 #include <mig/error.h>
 #include <stddef.h>
+
+#define MIG_TLS_PEM_MAX (1u << 20) /* of each PEM text */
 
 struct mig_tls;
 
@@ -16,6 +21,7 @@ struct mig_tls_options {
     bool insecure;           /* nothing is checked (kubeconfig insecure-skip-tls-verify) */
 };
 
+/* MIG_E_CONFIG when a text is not what it should be; nothing of `options` is kept. */
 int mig_tls_new(const struct mig_tls_options *options, struct mig_tls **ret,
                 struct mig_error *error);
 void mig_tls_free(struct mig_tls *tls); /* NULL is allowed */
