@@ -97,6 +97,8 @@ struct mig_node {
     int32_t cuda_version; /* of the driver, 1000 * major + 10 * minor; MIG_UNKNOWN */
     uint32_t gpu_count;
     struct mig_gpu *gpus; /* these and their processes are malloc'd, as the node is */
+    void *models;         /* what holds the GPUs' models when they belong to the node (malloc'd);
+                             NULL: they belong to a session or to the catalogue */
 };
 
 MIG_PUBLIC void mig_node_free(struct mig_node *node); /* NULL is allowed */

@@ -26,6 +26,7 @@ void mig_node_free(struct mig_node *node)
         free(node->gpus[i].processes);
     }
     free(node->gpus);
+    free(node->models);
     free(node);
 }
 
