@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_FLAGS ?=
 
-.PHONY: help all run check check-clients client-matrix check-fast bench asan tsan valgrind fuzz static format install clean
+.PHONY: help all run check check-clients check-cluster client-matrix cluster cluster-programs check-fast bench asan tsan valgrind fuzz static format install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,18 @@ check-clients: ## fetch programs of others (nvidia-smi, device plugin, ...) and 
 
 client-matrix: check-clients ## write the table of docs/clients.md
 	@tests/clients/matrix $(BUILD) docs/clients.md
+
+cluster-programs: ## build Kubernetes and containerd for the test cluster (minutes, once)
+	@tools/install-deps build test cluster
+	@tools/build $(BUILD) -Dtests=true $(MESON_FLAGS)
+	@tests/cluster/build-programs
+	@tests/clients/fetch-peers "$${MIGD_PEERS:-$$HOME/.cache/migd-peers}" mig-parted mig-manager device-plugin
+
+cluster: cluster-programs ## start a Kubernetes with two emulated A30 nodes on this machine
+	@MIG_BUILD=$(BUILD) tests/cluster/cluster up
+
+check-cluster: cluster-programs ## the tests on a Kubernetes of their own
+	@tools/run-tests $(BUILD) cluster
 
 check-fast: ## unit and emulated tests only
 	@tools/install-deps build test

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the scenarios on a real Kubernetes share: one cluster for all of them, and ways to use it.
+
+The cluster has three workers: node1 and node2 with one A30 each, node3 with eight A100. It is
+started by the first scenario that needs it and ended by the runner, see scenarios.py. A scenario that
+fails leaves the cluster usable for the next: setUp() brings every node back to its first state.
+"""
+import atexit
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+import unittest
+
+from layout import BUILD, HERE, PROGRAMS, Cluster
+from supervise import ask
+
+COMMAND = str(HERE / "cluster")
+IMAGE = "migd.test/busybox:1"
+LIMIT_S = 60
+MIGEMU = str(BUILD / "src/emulator/migemu")
+
+
+def why_not():
+    """The reason why no cluster can be started here, or None."""
+    if os.geteuid() != 0:
+        return "needs root"
+    if not (PROGRAMS / "bin" / "kubectl").exists():
+        return f"no Kubernetes in {PROGRAMS}: run tests/cluster/build-programs"
+    for name in ("runc", "busybox", "ip", "nsenter"):
+        if not shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/bin"):
+            return f"{name} is not installed"
+    return None
+
+
+def call(*argv, text=None, limit_s=LIMIT_S, env=None):
+    """Runs a command; returns the completed process."""
+    return subprocess.run([str(word) for word in argv], input=text, capture_output=True, text=True,
+                          timeout=limit_s, check=False, env=env)
+
+
+def until(check, what, limit_s=LIMIT_S, pause_s=0.1):
+    """Waits until `check` returns something true, and returns that."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        value = check()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {limit_s} s, not yet: {what() if callable(what) else what}")
+        time.sleep(pause_s)
+
+
+class TestCluster:
+    """A cluster in a directory of its own."""
+
+    def __init__(self, *options):
+        self.scratch = pathlib.Path(tempfile.mkdtemp(prefix="mc-", dir="/tmp"))
+        self.directory = self.scratch / "c"
+        done = call(COMMAND, "-C", self.directory, "up", *options, limit_s=300)
+        if done.returncode != 0:
+            logs = self.directory / "log"
+            raise AssertionError(f"cluster up: {done.stdout}{done.stderr}(logs: {logs})")
+        self.layout = Cluster.load(self.directory)
+        atexit.register(self.down)
+
+    def down(self):
+        if self.scratch.exists():
+            call(COMMAND, "-C", self.directory, "down")
+            if not os.environ.get("MIGD_KEEP"):
+                shutil.rmtree(self.scratch, ignore_errors=True)
+
+    # ---- Kubernetes ----
+
+    def oc(self, *argv, text=None, limit_s=LIMIT_S):
+        return call(COMMAND, "-C", self.directory, "oc", *argv, text=text, limit_s=limit_s)
+
+    def output(self, *argv, text=None):
+        done = self.oc(*argv, text=text)
+        if done.returncode != 0:
+            raise AssertionError(f"oc {' '.join(argv)}: {done.stderr}")
+        return done.stdout
+
+    def get(self, *argv):
+        return json.loads(self.output("get", *argv, "-o", "json"))
+
+    def apply(self, *documents):
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)})
+        return self.output("apply", "-f", "-", text=text)
+
+    def labels(self, node):
+        return self.get("node", node)["metadata"].get("labels", {})
+
+    def phase(self, pod, namespace="default"):
+        done = self.oc("get", "pod", pod, "-n", namespace, "-o", "jsonpath={.status.phase}")
+        return done.stdout if done.returncode == 0 else "absent"
+
+    def wait_phase(self, pod, phase, limit_s=LIMIT_S, namespace="default"):
+        until(lambda: self.phase(pod, namespace) == phase,
+              lambda: f"pod {pod} is {self.phase(pod, namespace)}, not {phase}", limit_s)
+
+    # ---- nodes ----
+
+    def on(self, node, *argv, limit_s=LIMIT_S):
+        """Runs a command on a node, as its root."""
+        return call(COMMAND, "-C", self.directory, "exec", node, "--", *argv, limit_s=limit_s)
+
+    def machine(self, node):
+        return self.layout.machine(self.layout.worker(node))
+
+    def migemu(self, node, verb, *rest):
+        done = call(MIGEMU, *verb.split(), self.machine(node), *rest)
+        if done.returncode != 0:
+            raise AssertionError(f"migemu {verb}: {done.stderr}")
+        return done.stdout
+
+    def tell(self, line, node=None):
+        path = ["nodes", node] if node else []
+        return ask(self.layout.path(*path, "control.sock"), line)
+
+
+SHARED_OPTIONS = ("--node", "A30", "--node", "A30", "--node", "A100-SXM4-40GB*8")
+_shared = []
+
+
+def shared():
+    if not _shared:
+        _shared.append(TestCluster(*SHARED_OPTIONS))
+    return _shared[0]
+
+
+def end_shared():
+    while _shared:
+        _shared.pop().down()
+
+
+def pod(name, node=None, resources=None, command=None, **metadata):
+    """A pod that sleeps, on a node, with extended resources."""
+    spec = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "main", "image": IMAGE, "imagePullPolicy": "Never",
+                            "resources": {"limits": resources or {}}}]}
+    if command:
+        spec["containers"][0]["command"] = command
+    if node:
+        spec["nodeSelector"] = {"kubernetes.io/hostname": node}
+    return {"apiVersion": "v1", "kind": "Pod", "spec": spec,
+            "metadata": {"name": name, "namespace": "default", **metadata}}
+
+
+@unittest.skipIf(why_not(), why_not())
+class ClusterCase(unittest.TestCase):
+    """A scenario on the shared cluster."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = shared()
+
+    def succeeds(self, done):
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return done.stdout
