@@ -43,6 +43,7 @@ struct mig_apply_options {
 
     /* argv; "{bus_id}" in it is replaced. NULL = nvidia-smi --gpu-reset -i {bus_id} */
     const char *const *reset_command;
+    const char *reset_root; /* its root directory (needs CAP_SYS_CHROOT); NULL = ours */
 
     /* A pending mode stays pending, and instances that wait for it are not made. */
     bool skip_reset;
@@ -52,6 +53,10 @@ struct mig_apply_options {
 
     /* How long a destroy, or a mode change, that the driver says is in use is tried again. */
     unsigned busy_timeout_ms;
+
+    /* Asked while waiting for users: true = wait no longer. May be NULL. */
+    bool (*stop)(void *data);
+    void *stop_data;
 
     void (*progress)(const struct mig_apply_progress *progress, void *data); /* may be NULL */
     void *progress_data;
@@ -104,6 +109,12 @@ MIG_PUBLIC int mig_apply_run(struct mig_apply *apply, const struct mig_node *nod
 
 /* Releases the lock. NULL is allowed. */
 MIG_PUBLIC void mig_apply_close(struct mig_apply *apply);
+
+/*
+ * True when the state directory (NULL = MIG_STATE_DIR_DEFAULT) holds the journal of a run that goes
+ * on or was interrupted.
+ */
+MIG_PUBLIC bool mig_apply_is_on_record(const char *state_dir);
 
 #ifdef __cplusplus
 }

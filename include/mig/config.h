@@ -114,6 +114,29 @@ MIG_PUBLIC int mig_checkpoint_goal(const char *name, const char *text, size_t si
                                    const struct mig_node *node, bool mode_only,
                                    struct mig_goal *ret, struct mig_error *error);
 
+/*
+ * The last good geometry, which is brought back after a boot: a checkpoint in the state directory,
+ * and the name of the config that it came from. migctl and migd keep the same one.
+ */
+#define MIG_SAVED_FILE "last-good.json"
+#define MIG_SAVED_NAME_SIZE 256
+
+/*
+ * Replaces it by the geometry of `node`; a crash leaves the old or the new one. What has not
+ * changed is not written again. `config_name` "" = not known: the name that the same geometry was
+ * kept under stays.
+ */
+MIG_PUBLIC int mig_saved_write(const char *state_dir, const struct mig_node *node,
+                               const char *config_name, struct mig_error *error);
+
+/*
+ * Reads it into a goal, as mig_checkpoint_goal does. `ret_name` is "" when the name is not known,
+ * or belongs to another geometry. MIG_E_CONFIG when there is none or it cannot be read.
+ */
+MIG_PUBLIC int mig_saved_goal(const char *state_dir, const struct mig_node *node,
+                              struct mig_goal *ret, char ret_name[MIG_SAVED_NAME_SIZE],
+                              struct mig_error *error);
+
 /* Hooks: commands to run around an apply (nvidia-mig-parted's hooks.yaml). */
 enum mig_hook {
     MIG_HOOK_APPLY_START = 0,

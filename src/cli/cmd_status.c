@@ -231,7 +231,7 @@ static int print_text(const struct cli *cli, const struct mig_node *node, uint32
     }
     result = table_print(&table, error);
     slots_legend_print(cli, stdout, &legend);
-    if (persist_has_journal(cli)) {
+    if (mig_apply_is_on_record(persist_state_dir(cli))) {
         puts("a change is under way or was interrupted; the next apply finishes or undoes it");
     }
     return result;
@@ -256,7 +256,7 @@ int cmd_status(struct cli *cli, struct mig_error *error)
     document = doc_start(cli, "status");
     doc_put_text(document, "driver_version", node.node->driver_version);
     doc_put_text(document, "nvml_version", node.node->nvml_version);
-    doc_put_bool(document, "change_on_record", persist_has_journal(cli));
+    doc_put_bool(document, "change_on_record", mig_apply_is_on_record(persist_state_dir(cli)));
     gpus = doc_array();
     for (uint32_t i = 0; i < node.node->gpu_count; i++) {
         if (only == UINT32_MAX || only == i) {

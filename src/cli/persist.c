@@ -5,10 +5,6 @@
  * again, so applying the same config over and over writes nothing.
  */
 #include "cli/persist.h"
-#include "base/file.h"
-#include <string.h>
-
-#define CHECKPOINT_BYTES_MAX (4u << 20)
 
 const char *persist_state_dir(const struct cli *cli)
 {
@@ -23,7 +19,7 @@ const char *persist_state_dir(const struct cli *cli)
 int persist_path(const struct cli *cli, const char *root, char *buffer, size_t size,
                  struct mig_error *error)
 {
-    int length = snprintf(buffer, size, "%s%s/%s", root, persist_state_dir(cli), PERSIST_FILE);
+    int length = snprintf(buffer, size, "%s%s/%s", root, persist_state_dir(cli), MIG_SAVED_FILE);
 
     if (length < 0 || (size_t)length >= size) {
         return mig_error_set(error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
@@ -32,31 +28,12 @@ int persist_path(const struct cli *cli, const char *root, char *buffer, size_t s
     return MIG_OK;
 }
 
-bool persist_has_journal(const struct cli *cli)
+static int refresh(const struct cli *cli, struct cli_node *node, struct mig_error *error)
 {
-    char path[4096];
-    int length = snprintf(path, sizeof(path), "%s/journal", persist_state_dir(cli));
-
-    return length > 0 && (size_t)length < sizeof(path) && access(path, F_OK) == 0;
-}
-
-static int refresh(const char *path, struct cli_node *node, struct mig_error *error)
-{
-    MIG_AUTO_FREE char *text = NULL, *old = NULL;
-    size_t old_size = 0;
     int result = cli_node_read(node, error);
 
-    if (result == MIG_OK) {
-        result = mig_checkpoint_write(node->node, &text, error);
-    }
-    if (result != MIG_OK) {
-        return result;
-    }
-    if (mig_file_read(path, CHECKPOINT_BYTES_MAX, &old, &old_size, NULL) == MIG_OK &&
-        strcmp(old, text) == 0) {
-        return MIG_OK;
-    }
-    return mig_file_write_atomic(path, text, strlen(text), 0644, error);
+    return result == MIG_OK ? mig_saved_write(persist_state_dir(cli), node->node, "", error)
+                            : result;
 }
 
 void persist_refresh(const struct cli *cli, struct cli_node *node)
@@ -67,7 +44,7 @@ void persist_refresh(const struct cli *cli, struct cli_node *node)
     if (persist_path(cli, "", path, sizeof(path), &error) < 0 || access(path, F_OK) != 0) {
         return;
     }
-    if (refresh(path, node, &error) < 0) {
+    if (refresh(cli, node, &error) < 0) {
         cli_note(cli, "the change is done, but the checkpoint for the next boot is old: %s",
                  error.message);
     }

@@ -5,17 +5,12 @@
 
 #include "cli/node.h"
 
-#define PERSIST_FILE "last-good.json"
-
 /* --state-dir, else $MIGD_STATE_DIR, else the default. */
 const char *persist_state_dir(const struct cli *cli);
 
 /* Path of the checkpoint below `root` ("" for none); MIG_E_USAGE when it is too long. */
 int persist_path(const struct cli *cli, const char *root, char *buffer, size_t size,
                  struct mig_error *error);
-
-/* True when the state directory holds the journal of a change that runs or was interrupted. */
-bool persist_has_journal(const struct cli *cli);
 
 /*
  * After a change that succeeded: reads the node again and replaces the checkpoint, if there is one.

@@ -115,6 +115,16 @@ void mig_apply_close(struct mig_apply *apply)
     free(apply);
 }
 
+bool mig_apply_is_on_record(const char *state_dir)
+{
+    MIG_AUTO_FREE char *path = NULL;
+
+    if (asprintf(&path, "%s/journal", state_dir ? state_dir : MIG_STATE_DIR_DEFAULT) < 0) {
+        path = NULL;
+    }
+    return path && access(path, F_OK) == 0;
+}
+
 /* ---- before the first step ---- */
 
 static int changed_meanwhile(const struct mig_gpu *gpu, const char *what, struct mig_error *error)

@@ -119,6 +119,11 @@ static void describe_step(const struct mig_model *model, const struct mig_step *
     }
 }
 
+static bool is_stopped(const struct mig_apply *apply)
+{
+    return apply->options.stop && apply->options.stop(apply->options.stop_data);
+}
+
 /* Runs an operation; while a destroy is refused as in use, tries again as long as allowed. */
 static int run_patiently(struct mig_apply *apply, struct mig_operation *operation,
                          struct mig_error *error)
@@ -129,7 +134,7 @@ static int run_patiently(struct mig_apply *apply, struct mig_operation *operatio
     for (;;) {
         rc = mig_operation_run(apply->session, operation, error);
         if (operation->code != NVML_ERROR_IN_USE || operation->kind == MIG_STEP_CREATE_GI ||
-            operation->kind == MIG_STEP_CREATE_CI || mig_now_ms() >= end_ms) {
+            operation->kind == MIG_STEP_CREATE_CI || mig_now_ms() >= end_ms || is_stopped(apply)) {
             break;
         }
         mig_tell(apply, MIG_STAGE_WAIT_IDLE, operation->gpu, "waiting until it is idle");
@@ -286,7 +291,7 @@ static int set_mode_patiently(struct mig_apply *apply, struct mig_mode_change *c
         int rc = mig_mode_change_run(apply->session, change, error);
 
         if ((change->code != NVML_ERROR_IN_USE && change->activation != NVML_ERROR_IN_USE) ||
-            mig_now_ms() >= end_ms) {
+            mig_now_ms() >= end_ms || is_stopped(apply)) {
             return rc;
         }
         mig_tell(apply, MIG_STAGE_WAIT_IDLE, change->gpu, "waiting until the GPU is idle");
@@ -303,8 +308,8 @@ static int reset_gpu(struct mig_apply *apply, const struct mig_gpu *gpu,
     mig_tell(apply, MIG_STAGE_RESET, gpu->index, "reset %s", gpu->bus_id);
     rc = mig_session_suspend(apply->session, &reset_error);
     if (rc == 0) {
-        rc = mig_reset_run(apply->options.reset_command, gpu->bus_id, MIG_RESET_TIMEOUT_MS,
-                           &reset_error);
+        rc = mig_reset_run(apply->options.reset_command, apply->options.reset_root, gpu->bus_id,
+                           MIG_RESET_TIMEOUT_MS, &reset_error);
     }
     if (mig_session_resume(apply->session, &resume_error) < 0) {
         if (error) {

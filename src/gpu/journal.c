@@ -17,6 +17,7 @@
  */
 #include "gpu/journal.h"
 #include "base/buffer.h"
+#include "base/checksum.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -30,20 +31,6 @@
 #define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
 #define STEP_COUNT_MAX (MIG_GPU_MAX * MIG_STEP_MAX)
 #define PROFILE_NUMBER_MAX 63
-
-static uint32_t checksum(uint32_t seed, const void *data, size_t size)
-{
-    const uint8_t *bytes = data;
-    uint32_t crc = ~seed;
-
-    for (size_t i = 0; i < size; i++) {
-        crc ^= bytes[i];
-        for (int bit = 0; bit < 8; bit++) {
-            crc = (crc >> 1) ^ (0xedb88320u & (0u - (crc & 1)));
-        }
-    }
-    return ~crc;
-}
 
 /* ---- writing ---- */
 
@@ -82,7 +69,7 @@ int mig_journal_format(const struct mig_journal *journal, char **ret, size_t *re
         put_geometry(&buffer, "new", &gpu->new_geometry);
     }
     if (!buffer.error) {
-        mig_buffer_printf(&buffer, "end %08x\n", checksum(0, buffer.data, buffer.size));
+        mig_buffer_printf(&buffer, "end %08x\n", mig_checksum(0, buffer.data, buffer.size));
     }
     if (buffer.error) {
         return mig_error_set_errno(error, MIG_E_FAILED, buffer.error, "could not make a journal");
@@ -309,7 +296,7 @@ static int parse_first_part(struct cursor *cursor, struct mig_journal *journal, 
         }
         if (strcmp(cursor->words[0], "end") == 0) {
             if (cursor->word_count != 2 || !parse_checksum(cursor->words[1], ret_seed) ||
-                *ret_seed != checksum(0, cursor->data, start)) {
+                *ret_seed != mig_checksum(0, cursor->data, start)) {
                 return refuse(cursor, "the checksum is wrong");
             }
             return 0;
@@ -330,7 +317,7 @@ static bool parse_progress_line(struct cursor *cursor, uint32_t seed, struct mig
     }
     cursor->text[8] = '\0';
     if (!parse_checksum(cursor->text, &expected) ||
-        expected != checksum(seed, text, strlen(text))) {
+        expected != mig_checksum(seed, text, strlen(text))) {
         return false;
     }
     if (strcmp(text, "rollback") == 0) {
@@ -408,8 +395,8 @@ int mig_journal_reopen(const char *path, const struct mig_journal *journal,
 static int append(const struct mig_journal_file *file, const char *text, struct mig_error *error)
 {
     char line[LINE_MAX_SIZE];
-    int length =
-        snprintf(line, sizeof(line), "%08x %s\n", checksum(file->seed, text, strlen(text)), text);
+    int length = snprintf(line, sizeof(line), "%08x %s\n",
+                          mig_checksum(file->seed, text, strlen(text)), text);
     int rc = mig_write_all(file->fd, line, (size_t)length);
 
     if (rc < 0) {

@@ -9,10 +9,10 @@
 
 /*
  * Runs `command` (argv, NULL-terminated; "{bus_id}" is replaced in each word; NULL = the default of
- * apply.h) and waits for it, at most timeout_ms. Fails with MIG_E_FAILED and MIG_DOMAIN_EXIT, and
- * what the command said.
+ * apply.h) below `root` (NULL = ours) and waits for it, at most timeout_ms. Fails with MIG_E_FAILED
+ * and MIG_DOMAIN_EXIT, and what the command said.
  */
-int mig_reset_run(const char *const *command, const char *bus_id, unsigned timeout_ms,
-                  struct mig_error *error);
+int mig_reset_run(const char *const *command, const char *root, const char *bus_id,
+                  unsigned timeout_ms, struct mig_error *error);
 
 #endif

@@ -16,7 +16,7 @@ static int reset(const char *script, unsigned timeout_ms)
     const char *const command[] = {"sh", "-c", script, "sh", "{bus_id}", NULL};
 
     mig_error_clear(&error);
-    return mig_reset_run(command, "00000000:07:00.0", timeout_ms, &error);
+    return mig_reset_run(command, NULL, "00000000:07:00.0", timeout_ms, &error);
 }
 
 static void test_what_it_says(void **state)
@@ -29,7 +29,7 @@ static void test_what_it_says(void **state)
     assert_string_equal(error.message, "'sh' ended with status 3: second");
     assert_int_equal(reset("kill -9 $$", 10000), MIG_E_FAILED);
     assert_string_equal(error.message, "'sh' was ended by signal 9");
-    assert_int_equal(mig_reset_run(missing, "", 10000, &error), MIG_E_FAILED);
+    assert_int_equal(mig_reset_run(missing, NULL, "", 10000, &error), MIG_E_FAILED);
     assert_string_equal(error.message, "could not run '/nonexistent': No such file or directory");
     assert_string_equal(error.hint, "configure the command that resets a GPU");
 }
