@@ -4,13 +4,16 @@
 #define MIG_HELPER_CODEC_H
 
 #include "helper/wire.h"
-#include <mig/node.h>
+#include <mig/sample.h>
 
 /*
  * A node with the models of its GPUs. What is read belongs to the caller (mig_node_free), models
  * included. NULL after a failure; while writing *node is not changed.
  */
 void mig_wire_node(struct mig_wire *wire, struct mig_node **node);
+
+/* What was measured, likewise (mig_sample_free). */
+void mig_wire_sample(struct mig_wire *wire, struct mig_sample **sample);
 
 /* Models in one block of memory, which the GPUs of a node point into. */
 struct mig_wire_model;

@@ -8,7 +8,7 @@
 
 /* Of one on the wire: what cannot be there is not allocated for. */
 #define MODEL_SIZE_MIN 32
-#define GPU_SIZE_MIN 48
+#define GPU_SIZE_MIN 72
 #define PROCESS_SIZE_MIN 16
 
 static void pass_process(struct mig_wire *wire, struct mig_process *process)
@@ -45,6 +45,19 @@ static void pass_processes(struct mig_wire *wire, struct mig_gpu *gpu)
     }
 }
 
+static void pass_attributes(struct mig_wire *wire, struct mig_attributes *attributes)
+{
+    mig_wire_i32(wire, &attributes->sm_count);
+    mig_wire_i32(wire, &attributes->gi_slice_count);
+    mig_wire_i32(wire, &attributes->ci_slice_count);
+    mig_wire_i32(wire, &attributes->copy);
+    mig_wire_i32(wire, &attributes->decoder);
+    mig_wire_i32(wire, &attributes->encoder);
+    mig_wire_i32(wire, &attributes->jpeg);
+    mig_wire_i32(wire, &attributes->ofa);
+    mig_wire_i64(wire, &attributes->memory_mib);
+}
+
 static void pass_ci(struct mig_wire *wire, const struct mig_profile *profile, struct mig_ci *ci,
                     struct mig_device *device)
 {
@@ -56,6 +69,7 @@ static void pass_ci(struct mig_wire *wire, const struct mig_profile *profile, st
     mig_wire_u32(wire, &ci->id, UINT32_MAX);
     mig_wire_text(wire, device->uuid, sizeof(device->uuid));
     mig_wire_i32(wire, &device->index);
+    pass_attributes(wire, &device->attributes);
 }
 
 static void pass_gi(struct mig_wire *wire, const struct mig_model *model, struct mig_gi *gi,
@@ -81,6 +95,8 @@ static void clear_infos(struct mig_gpu *gpu)
     for (unsigned i = 0; i < MIG_GI_MAX; i++) {
         for (unsigned j = 0; j < MIG_CI_MAX; j++) {
             gpu->gi_infos[i].devices[j].index = MIG_UNKNOWN;
+            /* all of them MIG_UNKNOWN */
+            memset(&gpu->gi_infos[i].devices[j].attributes, 0xff, sizeof(struct mig_attributes));
         }
         gpu->gi_infos[i].memory_used_mib = gpu->gi_infos[i].memory_total_mib = MIG_UNKNOWN;
     }
@@ -107,6 +123,14 @@ static void pass_gpu(struct mig_wire *wire, struct mig_gpu *gpu)
     mig_wire_u32(wire, &gpu->pci_device, UINT32_MAX);
     mig_wire_u32(wire, &gpu->pci_subsystem, UINT32_MAX);
     mig_wire_i32(wire, &gpu->minor);
+    mig_wire_i32(wire, &gpu->numa_node);
+    mig_wire_u32(wire, &gpu->pci_class, UINT32_MAX);
+    mig_wire_i32(wire, &gpu->cc_major);
+    mig_wire_i32(wire, &gpu->cc_minor);
+    mig_wire_text(wire, gpu->clique, sizeof(gpu->clique));
+    mig_wire_bool(wire, &gpu->vgpu);
+    mig_wire_text(wire, gpu->vgpu_host_version, sizeof(gpu->vgpu_host_version));
+    mig_wire_text(wire, gpu->vgpu_host_branch, sizeof(gpu->vgpu_host_branch));
     mig_wire_bool(wire, &gpu->mig_capable);
     mig_wire_bool(wire, &gpu->mig_mode);
     mig_wire_bool(wire, &gpu->mig_mode_pending);
@@ -215,6 +239,7 @@ void mig_wire_node(struct mig_wire *wire, struct mig_node **node)
     mig_wire_u64(wire, &(*node)->generation);
     mig_wire_text(wire, (*node)->driver_version, sizeof((*node)->driver_version));
     mig_wire_text(wire, (*node)->nvml_version, sizeof((*node)->nvml_version));
+    mig_wire_i32(wire, &(*node)->cuda_version);
     if (mig_wire_is_reading(wire)) {
         take_node(wire, *node);
     } else {

@@ -80,7 +80,7 @@ static void pass_apply(struct mig_wire *wire, struct mig_wire_apply *apply)
 
 static void pass_answer(struct mig_wire *wire, struct mig_wire_answer *answer)
 {
-    bool has_node = wire->out && answer->node;
+    bool has_node = wire->out && answer->node, has_sample = wire->out && answer->sample;
 
     mig_wire_i32(wire, &answer->result);
     mig_wire_check(wire, answer->result <= 0 && answer->result >= MIG_E_BROKEN);
@@ -93,6 +93,10 @@ static void pass_answer(struct mig_wire *wire, struct mig_wire_answer *answer)
     mig_wire_bool(wire, &has_node);
     if (has_node && !wire->failed) {
         mig_wire_node(wire, &answer->node);
+    }
+    mig_wire_bool(wire, &has_sample);
+    if (has_sample && !wire->failed) {
+        mig_wire_sample(wire, &answer->sample);
     }
 }
 
@@ -167,6 +171,7 @@ static void pass_body(struct mig_wire *wire, struct mig_message *message)
         mig_wire_i32(wire, &message->process.status);
         break;
     case MIG_MESSAGE_READ:
+    case MIG_MESSAGE_SAMPLE:
     case MIG_MESSAGE_RESTORE:
     case MIG_MESSAGE_TYPE_END:
         break;
@@ -194,6 +199,7 @@ void mig_message_free(struct mig_message *message)
     }
     if (message->type == MIG_MESSAGE_ANSWER) {
         mig_node_free(message->answer.node);
+        mig_sample_free(message->answer.sample);
     } else if (message->type == MIG_MESSAGE_CHANGED) {
         mig_node_free(message->node);
     }
@@ -220,6 +226,7 @@ static const char *const names[MIG_MESSAGE_TYPE_END] = {
     [MIG_MESSAGE_STARTED] = "started",
     [MIG_MESSAGE_ENDED] = "ended",
     [MIG_MESSAGE_REPLACE] = "replace",
+    [MIG_MESSAGE_SAMPLE] = "measure",
 };
 
 const char *mig_message_name(enum mig_message_type type)

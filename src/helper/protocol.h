@@ -7,7 +7,7 @@
  * what is left over is an error, and no more is allocated than the limits allow. Encoding what was
  * decoded gives the same bytes.
  *
- *     agent -> helper       READ APPLY SAVE RESTORE HOST SOCKET, one at a time
+ *     agent -> helper       READ SAMPLE APPLY SAVE RESTORE HOST SOCKET, one at a time
  *     helper -> agent       PROGRESS ... ANSWER to each, with its request number;
  *                           HELLO CHANGED UNREADABLE XID SAID of its own, request 0
  *     supervisor -> agent   STARTED (with the socket of a new helper), ENDED
@@ -41,6 +41,7 @@ enum mig_message_type {
     MIG_MESSAGE_STARTED, /* carries a socket */
     MIG_MESSAGE_ENDED,
     MIG_MESSAGE_REPLACE,
+    MIG_MESSAGE_SAMPLE,
     MIG_MESSAGE_TYPE_END
 };
 
@@ -82,7 +83,8 @@ struct mig_wire_answer {
     bool changed;
     char config_name[MIG_HELPER_NAME_MAX + 1];
     struct mig_apply_report report;
-    struct mig_node *node; /* NULL = none */
+    struct mig_node *node;     /* NULL = none */
+    struct mig_sample *sample; /* NULL = none */
 };
 
 struct mig_wire_progress {
@@ -124,7 +126,7 @@ struct mig_message {
 /* A message of this type, zeroed; NULL without memory. It is large: it lives on the heap. */
 struct mig_message *mig_message_new(enum mig_message_type type, uint32_t request);
 
-/* Frees it with the node and the descriptor that it holds. NULL is allowed. */
+/* Frees it with the node, the sample and the descriptor that it holds. NULL is allowed. */
 void mig_message_free(struct mig_message *message);
 
 MIG_DEFINE_CLEANUP(message, struct mig_message, mig_message_free)

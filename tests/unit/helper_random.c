@@ -4,6 +4,7 @@
 #include "helper_random.h"
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 
 unsigned helper_random(unsigned *seed)
 {
@@ -49,6 +50,8 @@ static void fill_gi(unsigned *seed, struct mig_gpu *gpu, unsigned index)
         gi->cis[i].id = helper_random(seed);
         gpu->gi_infos[index].devices[i].index = (int32_t)(helper_random(seed) % 8);
         text(seed, gpu->gi_infos[index].devices[i].uuid, MIG_UUID_SIZE);
+        gpu->gi_infos[index].devices[i].attributes.sm_count = (int32_t)helper_random(seed);
+        gpu->gi_infos[index].devices[i].attributes.memory_mib = (int64_t)helper_random(seed) << 9;
     }
 }
 
@@ -80,6 +83,7 @@ static void fill_gpu(unsigned *seed, struct mig_gpu *gpu)
         gpu->gi_infos[i].memory_used_mib = gpu->gi_infos[i].memory_total_mib = MIG_UNKNOWN;
         for (unsigned j = 0; j < MIG_CI_MAX; j++) {
             gpu->gi_infos[i].devices[j].index = MIG_UNKNOWN;
+            memset(&gpu->gi_infos[i].devices[j].attributes, 0xff, sizeof(struct mig_attributes));
         }
     }
     gpu->index = helper_random(seed) % 64;
@@ -89,6 +93,14 @@ static void fill_gpu(unsigned *seed, struct mig_gpu *gpu)
     gpu->pci_device = helper_random(seed);
     gpu->pci_subsystem = helper_random(seed);
     gpu->minor = coin(seed) ? MIG_UNKNOWN : 3;
+    gpu->numa_node = coin(seed) ? MIG_UNKNOWN : (int32_t)helper_random(seed);
+    gpu->pci_class = helper_random(seed);
+    gpu->cc_major = (int32_t)(helper_random(seed) % 14);
+    gpu->cc_minor = (int32_t)(helper_random(seed) % 10);
+    text(seed, gpu->clique, sizeof(gpu->clique));
+    gpu->vgpu = coin(seed);
+    text(seed, gpu->vgpu_host_version, sizeof(gpu->vgpu_host_version));
+    text(seed, gpu->vgpu_host_branch, sizeof(gpu->vgpu_host_branch));
     gpu->mig_capable = coin(seed);
     gpu->mig_mode = coin(seed);
     gpu->mig_mode_pending = coin(seed);
@@ -123,6 +135,7 @@ struct mig_node *helper_random_node(unsigned seed)
     node->generation = helper_random(&seed);
     text(&seed, node->driver_version, sizeof(node->driver_version));
     text(&seed, node->nvml_version, sizeof(node->nvml_version));
+    node->cuda_version = coin(&seed) ? MIG_UNKNOWN : (int32_t)helper_random(&seed);
     node->gpu_count = count;
     node->gpus = calloc(count > 0 ? count : 1, sizeof(*node->gpus));
     if (!node->gpus) {
@@ -132,6 +145,36 @@ struct mig_node *helper_random_node(unsigned seed)
         fill_gpu(&seed, &node->gpus[i]);
     }
     return node;
+}
+
+static void fill_meters(unsigned *seed, int64_t *meters)
+{
+    for (size_t i = 0; i < MIG_METER_COUNT; i++) {
+        meters[i] = coin(seed) ? MIG_METER_ABSENT : (int64_t)helper_random(seed) - 9;
+    }
+}
+
+static struct mig_sample *random_sample(unsigned seed)
+{
+    struct mig_sample *sample = calloc(1, sizeof(*sample));
+
+    if (!sample || !(sample->gpus = calloc(9, sizeof(*sample->gpus)))) {
+        abort();
+    }
+    sample->gpu_count = helper_random(&seed) % 9;
+    for (uint32_t i = 0; i < sample->gpu_count; i++) {
+        struct mig_gpu_sample *gpu = &sample->gpus[i];
+
+        gpu->index = helper_random(&seed);
+        text(&seed, gpu->uuid, sizeof(gpu->uuid));
+        fill_meters(&seed, gpu->meters);
+        gpu->gi_count = helper_random(&seed) % (MIG_GI_MAX + 1);
+        for (uint32_t j = 0; j < gpu->gi_count; j++) {
+            gpu->gis[j].gi_id = helper_random(&seed);
+            fill_meters(&seed, gpu->gis[j].meters);
+        }
+    }
+    return sample;
 }
 
 static void fill_error(unsigned *seed, struct mig_error *error)
@@ -201,6 +244,7 @@ static void fill_answer(unsigned *seed, struct mig_message *message)
     answer->report.mode_pending = coin(seed);
     answer->report.elapsed_ms = helper_random(seed);
     answer->node = coin(seed) ? helper_random_node(*seed) : NULL;
+    answer->sample = coin(seed) ? random_sample(*seed) : NULL;
     if (coin(seed)) {
         message->fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     }

@@ -162,6 +162,7 @@ static void assert_same_node(const struct mig_node *a, const struct mig_node *b)
     assert_int_equal(a->generation, b->generation);
     assert_string_equal(a->driver_version, b->driver_version);
     assert_string_equal(a->nvml_version, b->nvml_version);
+    assert_int_equal(a->cuda_version, b->cuda_version);
     assert_int_equal(a->gpu_count, b->gpu_count);
     for (uint32_t i = 0; i < a->gpu_count; i++) {
         assert_same_gpu(&a->gpus[i], &b->gpus[i]);
@@ -204,6 +205,15 @@ static void every_model(void **state)
 
 /* ---- the other messages ---- */
 
+static void assert_same_sample(const struct mig_sample *a, const struct mig_sample *b)
+{
+    assert_int_equal(a == NULL, b == NULL);
+    if (a && b) {
+        assert_int_equal(a->gpu_count, b->gpu_count);
+        assert_memory_equal(a->gpus, b->gpus, a->gpu_count * sizeof(*a->gpus));
+    }
+}
+
 static void simple_messages(void **state)
 {
     (void)state;
@@ -221,6 +231,7 @@ static void simple_messages(void **state)
                                 sizeof(got->answer.report));
             assert_memory_equal(&message->answer.error, &got->answer.error,
                                 sizeof(got->answer.error));
+            assert_same_sample(message->answer.sample, got->answer.sample);
         } else if (message->type != MIG_MESSAGE_CHANGED) {
             int fd = got->fd;
 
