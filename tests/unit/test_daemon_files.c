@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What migd reads and keeps: the GPU clients file, cgroups, its record, a file that is followed. */
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "daemon/cgroup.h"
+#include "daemon/clients_file.h"
+#include "daemon/file_watch.h"
+#include "daemon/local_node.h"
+#include "daemon/record.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+static struct mig_error error;
+
+/* --- GPU clients file --- */
+
+static int parse_clients(const char *text, struct clients_file *file)
+{
+    return clients_file_parse("clients.yaml", text, strlen(text), file, &error);
+}
+
+static void test_clients(void **state)
+{
+    struct clients_file file;
+
+    (void)state;
+    assert_int_equal(parse_clients("version: v1\nsystemd-services:\n- nvsm.service\n"
+                                   "- dcgm-exporter.service\n",
+                                   &file),
+                     0);
+    assert_int_equal(file.count, 2);
+    assert_string_equal(file.services[1], "dcgm-exporter.service");
+    assert_null(file.services[2]);
+    clients_file_release(&file);
+    assert_int_equal(parse_clients("version: v1\nsystemd-services: []\n", &file), 0);
+    assert_int_equal(file.count, 0);
+    clients_file_release(&file);
+    assert_int_equal(parse_clients("{\"version\": \"v1\"}", &file), 0);
+    assert_int_equal(file.count, 0);
+    clients_file_release(&file);
+}
+
+static void test_bad_clients(void **state)
+{
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"", "clients.yaml:1:1: a GPU clients file has to be a map"},
+        {"systemd-services: []\n", "version is missing"},
+        {"version: v2\n", "clients.yaml:1:10: unknown version 'v2'"},
+        {"version: v1\nservices: []\n", "clients.yaml:2:1: unknown field 'services'"},
+        {"version: v1\nsystemd-services: nvsm\n", "has to be a list"},
+        {"version: v1\nsystemd-services:\n- a.service\n- ../b\n", "clients.yaml:4:3: '../b'"},
+        {"version: v1\nsystemd-services: ['a b']\n", "'a b' is not the name"},
+        {"version: v1\nsystemd-services: [--now]\n", "'--now' is not the name"},
+        {"version: v1\nsystemd-services: [{}]\n", "is not the name"},
+    };
+    struct clients_file file;
+    char many[2048] = "version: v1\nsystemd-services: [";
+
+    (void)state;
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(cases); i++) {
+        assert_int_equal(parse_clients(cases[i].text, &file), MIG_E_CONFIG);
+        if (!strstr(error.message, cases[i].message)) {
+            fail_msg("'%s' lacks '%s'", error.message, cases[i].message);
+        }
+        assert_null(file.services);
+    }
+    for (unsigned i = 0; i <= CLIENTS_FILE_SERVICES_MAX; i++) {
+        size_t used = strlen(many);
+
+        snprintf(many + used, sizeof(many) - used, "%ss%u.service", i ? ", " : "", i);
+    }
+    snprintf(many + strlen(many), sizeof(many) - strlen(many), "]\n");
+    assert_int_equal(parse_clients(many, &file), MIG_E_CONFIG);
+    assert_int_equal(clients_file_load("/does/not/exist", &file, &error), MIG_E_CONFIG);
+}
+
+/* --- cgroups --- */
+
+#define UID "0b3f2a6e-9c1d-4a52-8f60-1d2e3c4b5a69"
+#define UID_ "0b3f2a6e_9c1d_4a52_8f60_1d2e3c4b5a69"
+#define HASH "8e2f5b7c9d0a1b2c3d4e5f60718293a4"
+#define ID "4f9c8b7a6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a"
+
+static void test_cgroups(void **state)
+{
+    static const struct {
+        const char *text, *uid, *container;
+    } cases[] = {
+        /* v2, both drivers, all classes */
+        {"0::/kubepods/burstable/pod" UID "/" ID "\n", UID, ID},
+        {"0::/kubepods/pod" UID "/" ID "\n", UID, ID},
+        {"0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod" UID_
+         ".slice/cri-containerd-" ID ".scope\n",
+         UID, ID},
+        {"0::/kubepods.slice/kubepods-pod" UID_ ".slice/crio-" ID ".scope/container\n", UID, ID},
+        /* as seen from another cgroup namespace, and under a parent of its own */
+        {"0::/../../kubepods-burstable-pod" UID_ ".slice/cri-containerd-" ID ".scope\n", UID, ID},
+        {"0::/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod" UID_
+         ".slice/cri-containerd-" ID ".scope",
+         UID, ID},
+        /* v1: the first controller that tells */
+        {"12:devices:/system.slice\n5:memory:/kubepods/burstable/pod" UID "/" ID "\n", UID, ID},
+        {"3:cpu,cpuacct:/kubepods/besteffort/pod" UID "\n", UID, ""},
+        /* a static pod */
+        {"0::/kubepods/burstable/pod" HASH "/" ID "\n", HASH, ID},
+        /* not of a pod */
+        {"", NULL, NULL},
+        {"0::/system.slice/ssh.service\n", NULL, NULL},
+        {"0::/user.slice/podman-" ID ".scope\n", NULL, NULL},
+        {"0::/kubepods/burstable/pod\n", NULL, NULL},
+        {"0::/kubepods/burstable/podzz3f2a6e-9c1d-4a52-8f60-1d2e3c4b5a69\n", NULL, NULL},
+        {"0::/kubepods/burstable/pod" UID "-more/" ID "\n", NULL, NULL},
+        {"garbage", NULL, NULL},
+        {"0:", NULL, NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(cases); i++) {
+        struct cgroup_pod pod;
+
+        assert_int_equal(cgroup_parse(cases[i].text, &pod), cases[i].uid != NULL);
+        if (cases[i].uid) {
+            assert_string_equal(pod.uid, cases[i].uid);
+            assert_string_equal(pod.container_id, cases[i].container);
+        }
+    }
+}
+
+static void test_own_cgroup(void **state)
+{
+    struct cgroup_pod pod;
+
+    (void)state;
+    assert_false(cgroup_of_pid("/proc", UINT32_MAX, &pod));
+    (void)cgroup_of_pid("/proc", (uint32_t)getpid(), &pod); /* either, but it returns */
+}
+
+/* --- the record --- */
+
+static char *temporary_folder(void)
+{
+    static char path[] = "/tmp/migd-record-XXXXXX";
+
+    memcpy(path + strlen(path) - 6, "XXXXXX", 6);
+    assert_non_null(mkdtemp(path));
+    return path;
+}
+
+static void remove_folder(const char *path)
+{
+    static const char *const names[] = {"record.json", "manager.json", "agent", "file", "other"};
+    char name[256];
+
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(names); i++) {
+        snprintf(name, sizeof(name), "%s/%s", path, names[i]);
+        remove(name);
+    }
+    remove(path);
+}
+
+static void put_file(const char *folder, const char *name, const char *text)
+{
+    char path[256];
+
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    assert_int_equal(mig_file_write_atomic(path, text, strlen(text), 0644, &error), 0);
+}
+
+static void test_record(void **state)
+{
+    const char *text = "version: v1\nmig-configs: {}\n";
+    const struct mig_manager_record written = {
+        .label = "all-balanced",
+        .config_name = "/etc/config.yaml",
+        .config_text = text,
+        .config_size = strlen(text),
+        .boot_id = "boot",
+        .reboot_label = "",
+        .reboot_boot_id = NULL,
+    };
+    const char *folder = temporary_folder();
+    struct record record;
+
+    (void)state;
+    assert_int_equal(record_read(folder, &record, &error), 0);
+    assert_null(record.document);
+    assert_int_equal(record_write(folder, &written, &error), 0);
+    assert_int_equal(record_read(folder, &record, &error), 0);
+    assert_non_null(record.document);
+    assert_string_equal(record.record.label, "all-balanced");
+    assert_int_equal(record.record.config_size, strlen(text));
+    assert_string_equal(record.record.config_text, text);
+    assert_string_equal(record.record.reboot_boot_id, "");
+    record_release(&record);
+    put_file(folder, "record.json", "{\"version\": 2}");
+    assert_int_equal(record_read(folder, &record, &error), MIG_E_CONFIG);
+    assert_null(record.document);
+    put_file(folder, "record.json", "{");
+    assert_int_equal(record_read(folder, &record, &error), MIG_E_CONFIG);
+    put_file(folder, "record.json", "[]");
+    assert_int_equal(record_read(folder, &record, &error), MIG_E_CONFIG);
+    remove_folder(folder);
+}
+
+static void test_prepare(void **state)
+{
+    const char *folder = temporary_folder();
+    MIG_AUTO_FREE char *agent = NULL;
+    struct stat status;
+
+    (void)state;
+    assert_int_equal(record_prepare(folder, getuid(), getgid(), &agent, &error), 0);
+    assert_int_equal(stat(agent, &status), 0);
+    assert_int_equal(status.st_uid, getuid());
+    remove_folder(folder);
+}
+
+/* --- the local node --- */
+
+static void test_local_node(void **state)
+{
+    const struct mig_manager_change changes[] = {
+        {false, MIG_MANAGER_LABEL_STATE, "success"},
+        {true, MIG_MANAGER_ANNOTATION_MESSAGE, "done"},
+        {false, "gone", NULL},
+    };
+    const struct mig_manager_change remove = {false, MIG_MANAGER_LABEL_STATE, NULL};
+    struct local_node node = {0};
+    struct mig_manager_object object;
+
+    (void)state;
+    assert_int_equal(local_node_set(&node, "all-balanced", &error), 0);
+    assert_int_equal(local_node_patch(&node, changes, MIG_ARRAY_SIZE(changes), &error), 0);
+    object = local_node_object(&node);
+    assert_true(object.exists);
+    assert_int_equal(object.label_count, 2);
+    assert_int_equal(object.annotation_count, 1);
+    assert_string_equal(object.resource_version, "2");
+    assert_int_equal(local_node_patch(&node, &remove, 1, &error), 0);
+    assert_int_equal(local_node_set(&node, "", &error), 0);
+    assert_int_equal(local_node_object(&node).label_count, 0);
+    for (unsigned i = 0; i < LOCAL_NODE_PAIRS_MAX; i++) {
+        char key[16];
+        const struct mig_manager_change more = {false, key, "x"};
+
+        snprintf(key, sizeof(key), "k%u", i);
+        assert_int_equal(local_node_patch(&node, &more, 1, &error), 0);
+    }
+    assert_int_equal(local_node_patch(&node, changes, 1, &error), MIG_E_FAILED);
+    local_node_release(&node);
+}
+
+/* --- a file that is followed --- */
+
+struct watched {
+    char text[64];
+    unsigned count, error_count;
+};
+
+static void watched_changed(const char *path, const char *text, size_t size,
+                            const struct mig_error *problem, void *data)
+{
+    struct watched *watched = data;
+
+    (void)path;
+    if (problem) {
+        watched->error_count++;
+        watched->text[0] = '\0';
+        return;
+    }
+    assert_int_equal(strlen(text), size);
+    snprintf(watched->text, sizeof(watched->text), "%s", text);
+    watched->count++;
+}
+
+static void turn(uv_timer_t *timer)
+{
+    (void)timer;
+}
+
+/* Turns the loop until `text` is seen, or 10 s have passed. */
+static void wait_for_text(uv_loop_t *loop, const struct watched *watched, const char *text)
+{
+    uv_timer_t tick;
+
+    uv_timer_init(loop, &tick);
+    uv_timer_start(&tick, turn, 20, 20);
+    for (unsigned i = 0; i < 500 && strcmp(watched->text, text) != 0; i++) {
+        uv_run(loop, UV_RUN_ONCE);
+    }
+    uv_close((uv_handle_t *)&tick, NULL);
+    uv_run(loop, UV_RUN_NOWAIT);
+    assert_string_equal(watched->text, text);
+}
+
+/* Written late, replaced, swapped through a link as ConfigMaps are, deleted. */
+static void test_file_watch(void **state)
+{
+    const char *folder = temporary_folder();
+    struct watched watched = {.text = "?"};
+    struct file_watch *watch;
+    char path[256], other[256];
+    uv_loop_t loop;
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s/file", folder);
+    snprintf(other, sizeof(other), "%s/other", folder);
+    uv_loop_init(&loop);
+    assert_int_equal(file_watch_new(&loop, path, 32, watched_changed, &watched, &watch, &error), 0);
+    wait_for_text(&loop, &watched, "");
+    assert_int_equal(watched.error_count, 1);
+    put_file(folder, "file", "one");
+    wait_for_text(&loop, &watched, "one");
+    put_file(folder, "file", "two");
+    wait_for_text(&loop, &watched, "two");
+    put_file(folder, "other", "three");
+    assert_int_equal(remove(path), 0);
+    assert_int_equal(symlink("other", path), 0);
+    wait_for_text(&loop, &watched, "three");
+    put_file(folder, "other", "a text that is longer than the limit of it");
+    wait_for_text(&loop, &watched, "");
+    put_file(folder, "other", "four");
+    wait_for_text(&loop, &watched, "four");
+    watched.text[0] = '\0';
+    file_watch_again(watch);
+    wait_for_text(&loop, &watched, "four");
+    file_watch_free(watch);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    remove_folder(folder);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_clients),    cmocka_unit_test(test_bad_clients),
+        cmocka_unit_test(test_cgroups),    cmocka_unit_test(test_own_cgroup),
+        cmocka_unit_test(test_record),     cmocka_unit_test(test_prepare),
+        cmocka_unit_test(test_local_node), cmocka_unit_test(test_file_watch),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
