@@ -511,3 +511,8 @@ size_t mig_h2_stream_count(const struct mig_h2 *h2)
 {
     return h2->stream_count;
 }
+
+uv_loop_t *mig_h2_loop(const struct mig_h2 *h2)
+{
+    return h2->loop;
+}

@@ -85,6 +85,7 @@ void mig_h2_free(struct mig_h2 *h2);
 /* True while new requests are taken (not closed, no GOAWAY, stream ids left). */
 bool mig_h2_usable(const struct mig_h2 *h2);
 size_t mig_h2_stream_count(const struct mig_h2 *h2);
+uv_loop_t *mig_h2_loop(const struct mig_h2 *h2);
 
 struct mig_h2_request {
     const char *method, *path;
