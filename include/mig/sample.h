@@ -55,9 +55,15 @@ enum mig_meter {
     MIG_METER_COUNT
 };
 
-/* A GPU instance; memory and load only. */
+/*
+ * A GPU instance; memory and load only. The driver gives the id of an instance that is gone to
+ * another one, so its kind is told too: a sample and a snapshot that differ in it are of different
+ * moments.
+ */
 struct mig_gi_sample {
     uint32_t gi_id;
+    int32_t slice_count; /* MIG_UNKNOWN */
+    int64_t memory_mib;  /* MIG_UNKNOWN */
     int64_t meters[MIG_METER_COUNT]; /* MIG_METER_ABSENT */
 };
 

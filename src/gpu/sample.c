@@ -177,8 +177,22 @@ static struct mig_gi_sample *add_gi(struct mig_gpu_sample *gpu, uint32_t gi_id)
     memmove(&gpu->gis[at + 1], &gpu->gis[at], (gpu->gi_count - at) * sizeof(gpu->gis[0]));
     gpu->gi_count++;
     gpu->gis[at].gi_id = gi_id;
+    gpu->gis[at].slice_count = MIG_UNKNOWN;
+    gpu->gis[at].memory_mib = MIG_UNKNOWN;
     clear(gpu->gis[at].meters);
     return &gpu->gis[at];
+}
+
+static void measure_kind(struct mig_session *session, uint32_t index, nvmlDevice_t device,
+                         struct mig_gi_sample *gi)
+{
+    nvmlDeviceAttributes_t told = {0};
+
+    if (MIG_CALL(session, index, nvmlDeviceGetAttributes_v2, device, &told) == NVML_SUCCESS &&
+        told.gpuInstanceSliceCount <= INT32_MAX && told.memorySizeMB <= INT32_MAX) {
+        gi->slice_count = (int32_t)told.gpuInstanceSliceCount;
+        gi->memory_mib = (int64_t)told.memorySizeMB;
+    }
 }
 
 static void measure_instances(struct mig_session *session, struct mig_gpu_sample *gpu,
@@ -206,6 +220,7 @@ static void measure_instances(struct mig_session *session, struct mig_gpu_sample
         }
         gi = add_gi(gpu, id);
         if (gi) {
+            measure_kind(session, gpu->index, handle, gi);
             measure_memory(session, gpu->index, handle, gi->meters);
             mig_gpm_measure(session, gpu, device, id, gi->meters);
         }

@@ -27,6 +27,8 @@ static void pass_gpu(struct mig_wire *wire, struct mig_gpu_sample *gpu)
     mig_wire_u32(wire, &gpu->gi_count, MIG_GI_MAX);
     for (uint32_t i = 0; !wire->failed && i < gpu->gi_count; i++) {
         mig_wire_u32(wire, &gpu->gis[i].gi_id, UINT32_MAX);
+        mig_wire_i32(wire, &gpu->gis[i].slice_count);
+        mig_wire_i64(wire, &gpu->gis[i].memory_mib);
         pass_meters(wire, gpu->gis[i].meters);
     }
 }
