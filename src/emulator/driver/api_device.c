@@ -58,11 +58,12 @@ nvmlReturn_t emu_DeviceGetIndex(struct emu_call *call, unsigned int *index)
 {
     unsigned before = 0;
     if (!call->is_mig_device || call->is_ci_device) {
-        return number_out((unsigned)call->gpu, index);
+        return number_out(emu_visible_before(call, (unsigned)call->gpu), index);
     }
     for (unsigned gi = 0; gi <= call->gi; gi++) {
         for (unsigned ci = 0; call->state.gis[gi].used && ci < EMU_CI_MAX; ci++) {
-            before += (gi < call->gi || ci < call->ci) && call->state.gis[gi].cis[ci].used;
+            before += (gi < call->gi || ci < call->ci) && call->state.gis[gi].cis[ci].used &&
+                      emu_mig_is_visible(call, (unsigned)call->gpu, gi, ci);
         }
     }
     return number_out(before, index);

@@ -113,7 +113,8 @@ nvmlReturn_t emu_DeviceGetMigDeviceHandleByIndex(struct emu_call *call, unsigned
     unsigned left = index;
     for (unsigned gi = 0; gi < EMU_GI_MAX; gi++) {
         for (unsigned ci = 0; call->state.gis[gi].used && ci < EMU_CI_MAX; ci++) {
-            if (call->state.gis[gi].cis[ci].used && left-- == 0) {
+            if (call->state.gis[gi].cis[ci].used &&
+                emu_mig_is_visible(call, (unsigned)call->gpu, gi, ci) && left-- == 0) {
                 *device = remember(call, index,
                                    emu_mig_handle(&call->state, (unsigned)call->gpu, gi, ci));
                 return NVML_SUCCESS;

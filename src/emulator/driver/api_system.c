@@ -85,7 +85,7 @@ nvmlReturn_t emu_DeviceGetCount_v2(struct emu_call *call, unsigned int *count)
     if (!count) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    *count = call->node->gpu_count;
+    *count = emu_visible_before(call, call->node->gpu_count);
     return NVML_SUCCESS;
 }
 
@@ -94,9 +94,12 @@ nvmlReturn_t emu_DeviceGetCount(struct emu_call *call, unsigned int *count)
     return emu_DeviceGetCount_v2(call, count);
 }
 
-/* Hands a GPU out, unless it has fallen off the bus. */
+/* Hands a GPU out, unless it has fallen off the bus or is not this container's. */
 static nvmlReturn_t give_gpu(struct emu_call *call, unsigned gpu, nvmlDevice_t *device)
 {
+    if (!emu_gpu_is_visible(call, gpu)) {
+        return NVML_ERROR_NOT_FOUND;
+    }
     nvmlReturn_t rc = emu_resolve(call, EMU_HANDLE_GPU, (uintptr_t)emu_gpu_handle(gpu));
     if (rc == NVML_SUCCESS) {
         *device = emu_gpu_handle(gpu);
@@ -107,10 +110,11 @@ static nvmlReturn_t give_gpu(struct emu_call *call, unsigned gpu, nvmlDevice_t *
 nvmlReturn_t emu_DeviceGetHandleByIndex_v2(struct emu_call *call, unsigned int index,
                                            nvmlDevice_t *device)
 {
-    if (!device || index >= call->node->gpu_count) {
+    unsigned gpu = emu_visible_gpu(call, index);
+    if (!device || gpu >= call->node->gpu_count) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    return give_gpu(call, index, device);
+    return give_gpu(call, gpu, device);
 }
 
 nvmlReturn_t emu_DeviceGetHandleByIndex(struct emu_call *call, unsigned int index,
@@ -191,7 +195,7 @@ static nvmlReturn_t give_mig_device(struct emu_call *call, unsigned gpu, unsigne
         return rc;
     }
     if (gi >= EMU_GI_MAX || ci >= EMU_CI_MAX || !call->state.gis[gi].used ||
-        !call->state.gis[gi].cis[ci].used) {
+        !call->state.gis[gi].cis[ci].used || !emu_mig_is_visible(call, gpu, gi, ci)) {
         return NVML_ERROR_NOT_FOUND;
     }
     *device = emu_mig_handle(&call->state, gpu, gi, ci);

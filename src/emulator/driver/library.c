@@ -3,10 +3,10 @@
  * The frame of the library: nvmlInit and nvmlShutdown, and what happens around every call.
  *
  * Process-wide state is the mapped machine and a count of inits. The machine found by the first
- * nvmlInit (MIGEMU_NODE) stays mapped after nvmlShutdown, because threads may be inside a call;
- * the next nvmlInit takes it again, or another one when the node was made anew. A child of fork
- * inherits both and needs nothing. Nothing else is kept, no thread and no exit handler but one
- * that unmaps when the library is unloaded properly shut down.
+ * nvmlInit (MIGEMU_NODE, see container.c) stays mapped after nvmlShutdown, because threads may be
+ * inside a call; the next nvmlInit takes it again, or another one when the node was made anew. A
+ * child of fork inherits both and needs nothing. Nothing else is kept, no thread and no exit
+ * handler but one that unmaps when the library is unloaded properly shut down.
  */
 #include "emulator/driver/library.h"
 #include "emulator/entries.h"
@@ -135,7 +135,7 @@ static bool is_named_by(const struct emu_machine *machine, const char *node)
 
 static nvmlReturn_t attach(void)
 {
-    const char *node = getenv("MIGEMU_NODE");
+    const char *node = emu_node_path();
     struct emu_machine *machine = atomic_load(&current);
     if (!is_named_by(machine, node)) {
         int rc = emu_machine_open(node, &machine);
@@ -506,7 +506,7 @@ EMU_EXPORT nvmlReturn_t nvmlSystemGetNVMLVersion(char *version, unsigned int len
     nvmlReturn_t rc = emu_enter(&call, EMU_F_SystemGetNVMLVersion, EMU_HANDLE_NONE, 0);
     struct emu_machine *peek = NULL;
     const struct emu_node_info *node = call.machine ? call.node : NULL;
-    if (!node && emu_machine_open(getenv("MIGEMU_NODE"), &peek) == 0) {
+    if (!node && emu_machine_open(emu_node_path(), &peek) == 0) {
         node = emu_machine_info(peek);
     }
     if (node) {

@@ -116,6 +116,15 @@ nvmlReturn_t emu_instances_end_late(const struct emu_call *call, struct emu_tran
 typedef nvmlReturn_t emu_operation(const struct emu_call *call, struct emu_state *state);
 nvmlReturn_t emu_change_late(struct emu_call *call, size_t option, emu_operation *operation);
 
+/* container.c: where the machine is, NULL when nobody said; and what of it this process may see. */
+const char *emu_node_path(void);
+bool emu_gpu_is_visible(const struct emu_call *call, unsigned gpu);
+bool emu_mig_is_visible(const struct emu_call *call, unsigned gpu, unsigned gi, unsigned ci);
+
+/* Visible GPUs below `gpu`; the visible one with an index, gpu_count when there is none. */
+unsigned emu_visible_before(const struct emu_call *call, unsigned gpu);
+unsigned emu_visible_gpu(const struct emu_call *call, unsigned index);
+
 /* A figure of the description that may be unknown: 0 then. */
 static inline unsigned emu_known(int value)
 {
