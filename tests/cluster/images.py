@@ -3,10 +3,10 @@
 import subprocess
 import sys
 
-from layout import SOURCE
+from layout import BUILD, SOURCE
 
 sys.path.insert(0, str(SOURCE / "tools"))
-from oci import Image  # noqa: E402  (after the path is set)
+from oci import Image, libraries  # noqa: E402  (after the path is set)
 
 BUSYBOX = "/bin/busybox"
 BUSYBOX_IMAGE = "migd.test/busybox:1"
@@ -24,9 +24,14 @@ def add_busybox(image, names=()):
 
 
 def busybox(path):
-    """The image of test pods, and of pod sandboxes: by default it waits for ever."""
+    """The image of test pods, and of pod sandboxes: by default it waits for ever.
+
+    It has the libraries that nvidia-smi needs, which comes from outside, as in any CUDA image.
+    """
     image = Image(BUSYBOX_IMAGE)
     add_busybox(image)
+    for name, library in libraries(BUILD / "src/emulator/nvidia-smi").items():
+        image.file(name, library, 0o755)
     for name in ("/tmp", "/proc", "/sys", "/dev", "/run", "/etc"):
         image.directory(name, 0o1777 if name == "/tmp" else 0o755)
     image.save(path, command=["/bin/sleep", "2147483647"],

@@ -44,6 +44,46 @@ class Running(ClusterCase):
         self.assertNotEqual(call("test", "-e", "/run/nvidia/driver").returncode, 0)
 
 
+class Containers(ClusterCase):
+    """The GPUs that a container sees are those it was given."""
+
+    def setUp(self):
+        self.cluster.on("node3", "nvidia-smi", "-i", "0", "-mig", "1")
+        self.cluster.on("node3", "nvidia-smi", "mig", "-i", "0", "-cgi", "9,14,19", "-C")
+        self.addCleanup(self.forget)
+
+    def forget(self):
+        self.cluster.output("delete", "pods", "--all", "--now")
+        for what in (("mig", "-i", "0", "-dci"), ("mig", "-i", "0", "-dgi"),
+                     ("-i", "0", "-mig", "0")):
+            self.cluster.on("node3", "nvidia-smi", *what)
+
+    def seen_with(self, visible):
+        """What nvidia-smi -L prints in a container with NVIDIA_VISIBLE_DEVICES."""
+        name = "seen-" + str(len(visible))
+        one = pod(name, "node3", command=["nvidia-smi", "-L"])
+        one["spec"]["containers"][0]["env"] = [{"name": "NVIDIA_VISIBLE_DEVICES",
+                                                "value": visible}]
+        self.cluster.apply(one)
+        self.cluster.wait_phase(name, "Succeeded")
+        return self.cluster.output("logs", name).splitlines()
+
+    def test_all(self):
+        listed = self.succeeds(self.cluster.on("node3", "nvidia-smi", "-L")).splitlines()
+        self.assertEqual(len(listed), 11)
+        self.assertEqual(self.seen_with("all"), listed)
+
+    def test_one_mig_device(self):
+        listed = self.succeeds(self.cluster.on("node3", "nvidia-smi", "-L")).splitlines()
+        uuid = listed[2].split("UUID: ")[1].rstrip(")")
+        seen = self.seen_with(uuid)
+        self.assertEqual(seen, [listed[0], listed[2].replace("Device  1", "Device  0")])
+
+    def test_one_gpu(self):
+        listed = self.succeeds(self.cluster.on("node3", "nvidia-smi", "-L")).splitlines()
+        self.assertEqual(self.seen_with("5"), [listed[-3].replace("GPU 5", "GPU 0")])
+
+
 @unittest.skipIf(why_not(), why_not())
 class Leftovers(unittest.TestCase):
     """However it ends, no process, mount, namespace, interface, or cgroup of it stays."""

@@ -88,8 +88,6 @@ class Host:
     def show_gpus(self):
         """What the driver shows of its GPUs in /proc, /sys and /dev; see migemu root."""
         files = self.machine / "host"
-        if not files.exists():
-            return
         self.shadow("/proc/driver")
         for name in ("nvidia", "nvidia-caps"):
             self.show(files / "proc/driver" / name, f"/proc/driver/{name}")
@@ -120,24 +118,35 @@ class Host:
         mount("--bind", source, path)
 
     def make_devices(self):
-        for line in self.devices():
-            path, major, minor, mode = line.split("\t")[:4]
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            if not os.path.exists(path):
-                os.mknod(path, stat.S_IFCHR | int(mode, 8), os.makedev(int(major), int(minor)))
-                os.chmod(path, int(mode, 8))
-
-    def devices(self):
+        """Also the files of instances that may come; on real hosts they are made on demand."""
         text = (self.cluster.driver_root(self.worker) / "devices.tsv").read_text(encoding="utf-8")
-        return text.splitlines()[1:]
+        rows = [line.split("\t") for line in text.splitlines()[1:]]
+        for path, major, minor, mode, _ in rows:
+            make_device(path, int(major), int(minor), int(mode, 8))
+        caps_major = next(int(row[1]) for row in rows if "/nvidia-caps/" in row[0])
+        gpus = {f"gpu{row[2]}" for row in rows if row[4] != "-" and "/nvidia-caps/" not in row[0]}
+        with open("/proc/driver/nvidia-caps/mig-minors", encoding="utf-8") as file:
+            for line in file:
+                name, minor = line.split()
+                if name.split("/")[0] in gpus:
+                    make_device(f"/dev/nvidia-caps/nvidia-cap{minor}", caps_major, int(minor),
+                                0o444)
 
     def show_driver_root(self):
         """Where the operator's driver container would leave it."""
         target = pathlib.Path("/run/nvidia/driver")
         target.mkdir(parents=True)
         mount("--bind", self.cluster.driver_root(self.worker), target)
+        mount("--rbind", "/dev", target / "dev")
         pathlib.Path("/run/migemu/node").mkdir(parents=True)
         mount("--bind", self.machine, "/run/migemu/node")
+
+
+def make_device(path, major, minor, mode):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if not os.path.exists(path):
+        os.mknod(path, stat.S_IFCHR | mode, os.makedev(major, minor))
+        os.chmod(path, mode)
 
 
 def leave_root(top):
@@ -191,6 +200,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.tracing.processor
     [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
       runtime_path = "{shim}"
+      base_runtime_spec = "/etc/containerd/base.json"
       [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
         BinaryName = "{runc}"
         SystemdCgroup = false
@@ -203,7 +213,19 @@ def write(path, text):
     path.write_text(text, encoding="utf-8")
 
 
+def write_base_specification():
+    """What every container has: the emulated machine, and a hook that shows the driver's files."""
+    done = subprocess.run([program("ctr"), "oci", "spec"], capture_output=True, check=True)
+    document = json.loads(done.stdout)
+    document["mounts"].append({"destination": "/run/migemu/node", "type": "bind",
+                               "source": "/run/migemu/node", "options": ["rbind", "rw"]})
+    document["hooks"] = {"createContainer": [{"path": str(HERE / "gpu_hook.py"), "timeout": 30,
+                                              "env": [f"PATH={os.environ['PATH']}"]}]}
+    write("/etc/containerd/base.json", json.dumps(document))
+
+
 def configure_containerd(worker):
+    write_base_specification()
     write("/etc/containerd/config.toml", CONTAINERD.format(
         sandbox=SANDBOX_IMAGE, cni=CNI_PROGRAMS, shim=program("containerd-shim-runc-v2"),
         runc=shutil.which("runc", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin")))
