@@ -19,11 +19,9 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
 #define ADDRESSES_MAX 16
-#define LISTEN_BACKLOG 64
 
 /* A try of one address; a handle of libuv is not free before it is closed, so each has its own. */
 struct attempt {
@@ -303,24 +301,4 @@ void mig_dial_cancel(struct mig_dial *dial)
         close(end_attempt(dial));
     }
     uv_close((uv_handle_t *)&dial->timer, timer_closed);
-}
-
-int mig_listen_unix(const char *path, struct mig_error *error)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    MIG_AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    struct stat status;
-
-    if (!mig_text_copy(address.sun_path, sizeof(address.sun_path), path)) {
-        return mig_error_set_errno(error, MIG_E_USAGE, ENAMETOOLONG, "cannot listen at \"%s\"",
-                                   path);
-    }
-    if (lstat(path, &status) == 0 && S_ISSOCK(status.st_mode)) {
-        unlink(path);
-    }
-    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
-        listen(fd, LISTEN_BACKLOG) < 0) {
-        return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not listen at \"%s\"", path);
-    }
-    return MIG_TAKE_FD(fd);
 }

@@ -25,7 +25,4 @@ int mig_dial(uv_loop_t *loop, const struct mig_dial_options *options, struct mig
 /* Before done() only: done() is not called any more. NULL is allowed. */
 void mig_dial_cancel(struct mig_dial *dial);
 
-/* A listening unix socket; an old socket at the path is replaced. Returns the descriptor. */
-int mig_listen_unix(const char *path, struct mig_error *error);
-
 #endif

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The server's side: a listening socket, its connections, and requests as they come. */
 #include "net/http2_connection.h"
+#include "net/listen.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #define CONNECTIONS_DEFAULT 16u
 #define ACCEPTS_MAX 16 /* in one turn of the loop */
@@ -17,10 +16,7 @@ struct mig_h2_server {
     uv_loop_t *loop;
     uv_poll_t poll;
     uv_timer_t pause;
-    int fd;
-    char *path; /* NULL = a given descriptor */
-    dev_t device;
-    ino_t inode;
+    struct mig_listener listener; /* fd -1: freed */
     struct mig_h2 *connections;
     unsigned connection_count;
     unsigned handle_count;
@@ -116,8 +112,8 @@ static void accept_some(uv_poll_t *poll, int status, int events)
 
     (void)status;
     (void)events;
-    for (unsigned i = 0; i < ACCEPTS_MAX && server->fd >= 0; i++) {
-        int fd = accept4(server->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    for (unsigned i = 0; i < ACCEPTS_MAX && server->listener.fd >= 0; i++) {
+        int fd = accept4(server->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
             uv_poll_stop(poll);
@@ -139,49 +135,7 @@ static void handle_closed(uv_handle_t *handle)
     struct mig_h2_server *server = handle->data;
 
     if (--server->handle_count == 0) {
-        free(server->path);
         free(server);
-    }
-}
-
-/* Listens, and remembers which file is ours. */
-static int open_socket(struct mig_h2_server *server, struct mig_error *error)
-{
-    struct stat status;
-    int flags;
-
-    if (server->options.unix_path) {
-        server->path = strdup(server->options.unix_path);
-        if (!server->path) {
-            return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not listen");
-        }
-        server->fd = mig_listen_unix(server->path, error);
-        if (server->fd < 0) {
-            return server->fd;
-        }
-        if (lstat(server->path, &status) == 0) {
-            server->device = status.st_dev;
-            server->inode = status.st_ino;
-        }
-        return 0;
-    }
-    flags = fcntl(server->options.listen_fd, F_GETFL);
-    if (flags < 0 || fcntl(server->options.listen_fd, F_SETFL, flags | O_NONBLOCK) < 0) {
-        return mig_error_set_errno(error, MIG_E_FAILED, errno,
-                                   "could not use the listening socket");
-    }
-    server->fd = server->options.listen_fd;
-    return 0;
-}
-
-/* The socket's file, unless somebody has put another one there. */
-static void remove_file(const struct mig_h2_server *server)
-{
-    struct stat status;
-
-    if (server->path && lstat(server->path, &status) == 0 && status.st_dev == server->device &&
-        status.st_ino == server->inode) {
-        unlink(server->path);
     }
 }
 
@@ -199,19 +153,18 @@ int mig_h2_serve(uv_loop_t *loop, const struct mig_h2_server_options *options,
     if (options->connection_max == 0) {
         server->options.connection_max = CONNECTIONS_DEFAULT;
     }
-    rc = open_socket(server, error);
+    rc = options->unix_path ? mig_listen_unix(options->unix_path, &server->listener, error)
+                            : mig_listen_given(options->listen_fd, &server->listener, error);
     if (rc == 0) {
-        rc = uv_poll_init(loop, &server->poll, server->fd);
+        rc = uv_poll_init(loop, &server->poll, server->listener.fd);
         if (rc < 0) {
             rc = mig_error_set_errno(error, MIG_E_FAILED, -rc, "could not listen");
-            if (server->path) {
-                remove_file(server);
-                close(server->fd);
+            if (options->unix_path) {
+                mig_listener_close(&server->listener);
             }
         }
     }
     if (rc < 0) {
-        free(server->path);
         free(server);
         return rc;
     }
@@ -225,14 +178,12 @@ int mig_h2_serve(uv_loop_t *loop, const struct mig_h2_server_options *options,
 
 void mig_h2_server_free(struct mig_h2_server *server)
 {
-    if (!server || server->fd < 0) {
+    if (!server || server->listener.fd < 0) {
         return;
     }
     uv_close((uv_handle_t *)&server->poll, handle_closed);
     uv_close((uv_handle_t *)&server->pause, handle_closed);
-    remove_file(server);
-    close(server->fd);
-    server->fd = -1;
+    mig_listener_close(&server->listener);
     while (server->connections) {
         struct mig_h2 *h2 = server->connections;
 
