@@ -5,6 +5,7 @@
  */
 #include "base/buffer.h"
 #include "cli/doc_node.h"
+#include "cli/manager_word.h"
 #include "cli/node.h"
 #include "cli/persist.h"
 #include "cli/slots.h"
@@ -204,6 +205,17 @@ static void add_gpu(const struct cli *cli, struct table *table, const struct mig
     }
 }
 
+static void print_manager(const struct cli *cli)
+{
+    json_t *word = manager_word_read(cli);
+
+    if (word) {
+        putchar('\n');
+        manager_word_print(cli, word);
+    }
+    json_decref(word);
+}
+
 static int print_text(const struct cli *cli, const struct mig_node *node, uint32_t only,
                       struct mig_error *error)
 {
@@ -234,7 +246,16 @@ static int print_text(const struct cli *cli, const struct mig_node *node, uint32
     if (mig_apply_is_on_record(persist_state_dir(cli))) {
         puts("a change is under way or was interrupted; the next apply finishes or undoes it");
     }
+    print_manager(cli);
     return result;
+}
+
+static void put_manager(struct cli *cli, json_t *document)
+{
+    json_t *word = manager_word_read(cli);
+
+    doc_put(document, "manager", manager_word_document(word));
+    json_decref(word);
 }
 
 int cmd_status(struct cli *cli, struct mig_error *error)
@@ -257,6 +278,7 @@ int cmd_status(struct cli *cli, struct mig_error *error)
     doc_put_text(document, "driver_version", node.node->driver_version);
     doc_put_text(document, "nvml_version", node.node->nvml_version);
     doc_put_bool(document, "change_on_record", mig_apply_is_on_record(persist_state_dir(cli)));
+    put_manager(cli, document);
     gpus = doc_array();
     for (uint32_t i = 0; i < node.node->gpu_count; i++) {
         if (only == UINT32_MAX || only == i) {
