@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_FLAGS ?=
 
-.PHONY: help all run check check-clients check-cluster client-matrix cluster cluster-programs check-fast bench asan tsan valgrind fuzz static format install clean
+.PHONY: help all run check check-clients check-cluster client-matrix cluster cluster-programs check-fast bench asan tsan valgrind fuzz static format image install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,10 +80,15 @@ static: ## format, layers, sizes, clang build, clang-tidy, cppcheck, shellcheck
 format: ## format the sources in place
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
+image: ## write the container image to build-image/migd.tar (OCI layout)
+	@tools/install-deps build cluster
+	@tools/build $(BUILD)-image --prefix=/usr --buildtype=release -Dtests=false
+	@tools/image $(BUILD)-image $(BUILD)-image/migd.tar
+
 install: ## install to PREFIX (and DESTDIR)
 	@tools/install-deps build
 	@tools/build $(BUILD)-install --prefix=$(PREFIX) --buildtype=release -Dtests=false
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD)-install --quiet
 
 clean: ## remove what was built
-	rm -rf build build-asan build-tsan build-fuzz build-clang build-install
+	rm -rf build build-asan build-tsan build-fuzz build-clang build-install build-image
