@@ -157,9 +157,10 @@ enum mig_manager_event_kind {
     MIG_MANAGER_OBJECT,
     MIG_MANAGER_CONFIG,
     MIG_MANAGER_POLICY,
-    MIG_MANAGER_SNAPSHOT, /* `node` set; changed = somebody changed it (drift) */
-    MIG_MANAGER_ONLINE,   /* the API server answers */
-    MIG_MANAGER_OFFLINE,  /* it has not for a while; what was asked of it is tried all the same */
+    MIG_MANAGER_SNAPSHOT,   /* `node` set; changed = somebody changed it (drift) */
+    MIG_MANAGER_UNREADABLE, /* the hardware cannot be read: `error`; SNAPSHOT follows when it can */
+    MIG_MANAGER_ONLINE,     /* the API server answers */
+    MIG_MANAGER_OFFLINE,    /* it has not for a while; what was asked of it is tried all the same */
     MIG_MANAGER_HELPER_LOST,
     MIG_MANAGER_HELPER_BACK,
 
@@ -207,14 +208,15 @@ enum mig_manager_action_kind {
     /* Told and done; no id, no answer. */
     MIG_MANAGER_LOG = 0, /* `level`, `text` */
     MIG_MANAGER_EVENT,   /* a Kubernetes event on the node: `level`, `reason`, `text` */
-    /* `slices`: no pod may be given these from now on (the whole set, "" = none): they are to go.
+    /* `slices`: no pod may be given these from now on, because they are to go. Always the whole
+     * set; none = all may be given out again.
      * For migd's own device plugin; without one there is nothing to do. */
     MIG_MANAGER_WITHHOLD,
     /* `record`: to be there after a restart or reboot. Also goes to HOST_MIG_MANAGER_STATE_FILE
      * where that file exists (nvidia-mig-manager.service's MIG_PARTED_SELECTED_CONFIG). */
     MIG_MANAGER_SAVE_RECORD,
-    /* `text` (malformed never, size `text_size`): the config made from the hardware, for the
-     * ConfigMap <node>-mig-config. Failures are the executor's to retry. */
+    /* `text` (`text_size` bytes): the config made from the hardware, for the ConfigMap
+     * <node>-mig-config. Failures are the executor's to retry. */
     MIG_MANAGER_PUBLISH_CONFIG,
 
     /* Asked of the API server. The answer's `status` is HTTP's, and 0 when there was none; the
@@ -222,8 +224,9 @@ enum mig_manager_action_kind {
     MIG_MANAGER_PATCH,        /* `changes`, `resource_version` ("" = whatever it is). Merge patch of
                                  the node. Answer: `object` on success; 409: it has changed */
     MIG_MANAGER_REMOVE_TAINT, /* MIG_MANAGER_TAINT of the node. Answer: as PATCH */
-    MIG_MANAGER_EVICT,        /* `pod`, by the Eviction API, with its uid as precondition. 404 and
-                                 409 (another pod now): it is gone; 429: a budget forbids it */
+    MIG_MANAGER_EVICT, /* `namespace_name`, `pod`, by the Eviction API; `uid` ("" = not known)
+                          is its precondition. 404 and 409 (another pod now): it is gone;
+                          429: a budget forbids it, `error` names it */
     /* Pods on this node of the GPU clients that are paused: those of the operator's namespace with
      * app=nvidia-device-plugin-daemonset, gpu-feature-discovery, nvidia-dcgm-exporter, nvidia-dcgm,
      * and those of DaemonSets anywhere whose nodeSelector has nvidia.com/gpu.deploy.client.
@@ -262,7 +265,7 @@ struct mig_manager_change {
     const char *value; /* NULL = remove */
 };
 
-/* The record's texts may be NULL in no action. */
+/* Texts that a kind uses are never NULL. */
 struct mig_manager_action {
     enum mig_manager_action_kind kind;
     uint64_t id; /* 0: no answer */

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the machine says: the state with its message, events, log lines. The same thing is said
+ * once: an event that equals the last one is not sent again, nor is a failure that repeats itself.
+ */
+#include "base/text.h"
+#include "core/describe.h"
+#include "manager/internal.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define BUSY_RETRY_MAX_MS 30000u /* asking again who holds a slice costs next to nothing */
+
+const char *mig_manager_state_name(enum mig_manager_state state)
+{
+    static const char *const names[] = {"", "", "pending", "success", "failed", "rebooting"};
+
+    return names[state];
+}
+
+/* A text that lives until the next step. When they are used up the last one is cut short. */
+static const char *keep_text(struct mig_manager *manager, const char *text)
+{
+    char *kept;
+
+    if (manager->text_count == MIG_MANAGER_TEXTS_MAX) {
+        return "";
+    }
+    kept = manager->texts[manager->text_count++];
+    (void)mig_text_copy(kept, MIG_MANAGER_MESSAGE_SIZE, text);
+    return kept;
+}
+
+static void log_text(struct mig_manager *manager, enum mig_manager_level level, const char *text)
+{
+    struct mig_manager_action *action = mig_manager_act(manager, MIG_MANAGER_LOG);
+
+    if (action) {
+        action->level = level;
+        action->text = keep_text(manager, text);
+    }
+}
+
+void mig_manager_log(struct mig_manager *manager, enum mig_manager_level level, const char *format,
+                     ...)
+{
+    char text[MIG_MANAGER_MESSAGE_SIZE];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    log_text(manager, level, text);
+}
+
+static void say_text(struct mig_manager *manager, enum mig_manager_level level, const char *reason,
+                     const char *text)
+{
+    struct mig_manager_action *action;
+
+    if (strcmp(manager->said_reason, reason) == 0 && strcmp(manager->said_text, text) == 0) {
+        return;
+    }
+    (void)mig_text_copy(manager->said_reason, sizeof(manager->said_reason), reason);
+    (void)mig_text_copy(manager->said_text, sizeof(manager->said_text), text);
+    log_text(manager, level, text);
+    action = mig_manager_act(manager, MIG_MANAGER_EVENT);
+    if (action) {
+        action->level = level;
+        action->reason = reason;
+        action->text = keep_text(manager, text);
+    }
+}
+
+void mig_manager_say(struct mig_manager *manager, enum mig_manager_level level, const char *reason,
+                     const char *format, ...)
+{
+    char text[MIG_MANAGER_MESSAGE_SIZE];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    say_text(manager, level, reason, text);
+}
+
+void mig_manager_set_state(struct mig_manager *manager, enum mig_manager_state state,
+                           const char *format, ...)
+{
+    va_list arguments;
+
+    manager->state = state;
+    va_start(arguments, format);
+    (void)vsnprintf(manager->message, sizeof(manager->message), format, arguments);
+    va_end(arguments);
+}
+
+/* ---- failures -------------------------------------------------------------------------------- */
+
+static void error_text(const struct mig_error *error, char *buffer, size_t size)
+{
+    struct mig_words words = mig_words_start(buffer, size);
+
+    mig_words_add(&words, "%s", error->message[0] ? error->message : "failed for no known reason");
+    if (error->holders[0]) {
+        mig_words_add(&words, " (%s)", error->holders);
+    }
+    if (error->hint[0]) {
+        mig_words_add(&words, "; %s", error->hint);
+    }
+}
+
+void mig_manager_fail(struct mig_manager *manager, const char *reason,
+                      const struct mig_error *error)
+{
+    struct mig_manager_run *run = &manager->run;
+    char text[MIG_MANAGER_MESSAGE_SIZE];
+    bool busy = strcmp(reason, "MigConfigBlocked") == 0;
+
+    error_text(error, text, sizeof(text));
+    manager->failure_count += manager->failure_count < UINT32_MAX;
+    mig_manager_backoff(manager, &run->retry, manager->options.retry_min_ms,
+                        busy && manager->options.retry_max_ms > BUSY_RETRY_MAX_MS
+                            ? BUSY_RETRY_MAX_MS
+                            : manager->options.retry_max_ms);
+    mig_manager_wake(manager, run->retry.at_ms);
+    run->busy_since_ms = 0;
+    run->stalled = run->surprised = false;
+    mig_manager_look_again(manager);
+    manager->clients.hold = false;
+    mig_manager_release(manager);
+    say_text(manager, MIG_MANAGER_WARNING, reason, text);
+    mig_manager_set_state(manager, MIG_MANAGER_STATE_FAILED, "%s", text);
+}
