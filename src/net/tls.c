@@ -108,6 +108,130 @@ static BIO_METHOD *new_socket_method(void)
     return NULL;
 }
 
+/* ---- certificates that are not accepted ------------------------------------------------------ */
+
+static void add_name(char *text, size_t size, const GENERAL_NAME *name)
+{
+    char address[INET6_ADDRSTRLEN] = "";
+    size_t length = strlen(text);
+    const ASN1_STRING *string;
+    int kind;
+
+    string = GENERAL_NAME_get0_value(name, &kind);
+    if (kind == GEN_DNS) {
+        snprintf(text + length, size - length, "%s%.*s", length > 0 ? ", " : "",
+                 ASN1_STRING_length(string), (const char *)ASN1_STRING_get0_data(string));
+    } else if (kind == GEN_IPADD) {
+        int family = ASN1_STRING_length(string) == 4 ? AF_INET : AF_INET6;
+
+        if ((family == AF_INET || ASN1_STRING_length(string) == 16) &&
+            inet_ntop(family, ASN1_STRING_get0_data(string), address, sizeof(address))) {
+            snprintf(text + length, size - length, "%s%s", length > 0 ? ", " : "", address);
+        }
+    }
+}
+
+/* "a.example, 10.0.0.1" */
+static void names_of(X509 *certificate, char *text, size_t size)
+{
+    MIG_CLEANUP(cleanup_names)
+    GENERAL_NAMES *names =
+        certificate ? X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL) : NULL;
+    int count = names ? sk_GENERAL_NAME_num(names) : 0;
+
+    text[0] = '\0';
+    for (int i = 0; i < count && i < NAMES_TOLD_MAX; i++) {
+        add_name(text, size, sk_GENERAL_NAME_value(names, i));
+    }
+    if (count > NAMES_TOLD_MAX) {
+        snprintf(text + strlen(text), size - strlen(text), " and %d more", count - NAMES_TOLD_MAX);
+    }
+    for (char *byte = text; *byte; byte++) {
+        if ((unsigned char)*byte < ' ' || *byte == 127) {
+            *byte = '?';
+        }
+    }
+}
+
+static void format_time(const ASN1_TIME *when, char *text, size_t size)
+{
+    struct tm parts;
+
+    if (!when || ASN1_TIME_to_tm(when, &parts) != 1 ||
+        strftime(text, size, "%Y-%m-%d %H:%M:%S UTC", &parts) == 0) {
+        mig_text_copy(text, size, "an unknown time");
+    }
+}
+
+static void format_issuer(X509 *certificate, char *text, size_t size)
+{
+    if (!certificate || !X509_NAME_oneline(X509_get_issuer_name(certificate), text, (int)size)) {
+        mig_text_copy(text, size, "an unknown issuer");
+    }
+}
+
+/* The verdict on `certificate`, which is the server's or one that signed it. */
+static void describe_refusal(const struct mig_tls_session *session, X509_STORE_CTX *store,
+                             struct mig_error *error)
+{
+    X509 *certificate = X509_STORE_CTX_get_current_cert(store);
+    int verdict = X509_STORE_CTX_get_error(store);
+    char text[384];
+
+    switch (verdict) {
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+        names_of(X509_STORE_CTX_get0_cert(store), text, sizeof(text));
+        mig_error_set(error, 0, MIG_DOMAIN_NONE, 0,
+                      "the server's certificate is not for %s, but for %s", session->name,
+                      *text ? text : "no name at all (it has no alternative names)");
+        return;
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+        format_time(certificate ? X509_get0_notAfter(certificate) : NULL, text, sizeof(text));
+        mig_error_set(
+            error, 0, MIG_DOMAIN_NONE, 0, "the %s certificate has expired (it was valid until %s)",
+            X509_STORE_CTX_get_error_depth(store) == 0 ? "server's" : "authority's", text);
+        mig_error_hint(error, 0, "renew the certificate, or set this machine's clock");
+        return;
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        format_time(certificate ? X509_get0_notBefore(certificate) : NULL, text, sizeof(text));
+        mig_error_set(error, 0, MIG_DOMAIN_NONE, 0, "the %s certificate is not valid before %s",
+                      X509_STORE_CTX_get_error_depth(store) == 0 ? "server's" : "authority's",
+                      text);
+        mig_error_hint(error, 0, "is this machine's clock right?");
+        return;
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+    case X509_V_ERR_CERT_SIGNATURE_FAILURE:
+    case X509_V_ERR_CERT_UNTRUSTED:
+        format_issuer(certificate, text, sizeof(text));
+        mig_error_set(error, 0, MIG_DOMAIN_NONE, 0,
+                      "the server's certificate is signed by an authority that is not trusted "
+                      "(%s): %s",
+                      text, X509_verify_cert_error_string(verdict));
+        return;
+    default:
+        mig_error_set(error, 0, MIG_DOMAIN_NONE, 0, "the server's certificate is not accepted: %s",
+                      X509_verify_cert_error_string(verdict));
+        return;
+    }
+}
+
+/* OpenSSL's verdict stands; it is only put into words, while the certificate is at hand. */
+static int check_certificate(int accepted, X509_STORE_CTX *store)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct mig_tls_session *session = SSL_get_app_data(ssl);
+
+    if (!accepted && !*session->refusal.message) {
+        describe_refusal(session, store, &session->refusal);
+    }
+    return accepted;
+}
+
 /* ---- contexts ------------------------------------------------------------------------------- */
 
 /* A key with a passphrase is refused; OpenSSL would ask on the terminal. */
@@ -274,7 +398,8 @@ static int set_up(struct mig_tls *tls, const struct mig_tls_options *options,
                                        SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                        SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(tls->context, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_verify(tls->context, tls->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_verify(tls->context, tls->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER,
+                       check_certificate);
     if (!tls->insecure) {
         rc = load_authorities(tls->context, options->ca, error);
         if (rc < 0) {
@@ -337,197 +462,95 @@ static bool set_name(SSL *ssl, const char *name)
            SSL_set_tlsext_host_name(ssl, name) == 1;
 }
 
-int mig_tls_session_new(struct mig_tls *tls, const char *host, int fd, SSL **ret,
-                        struct mig_error *error)
+static int set_up_session(struct mig_tls *tls, struct mig_tls_session *session, int fd,
+                          struct mig_error *error)
 {
-    const char *name = tls->server_name ? tls->server_name : host;
-    SSL *ssl = SSL_new(tls->context);
     BIO *bio = BIO_new(tls->socket_method);
 
-    if (!ssl || !bio || (!name && !tls->insecure) || (name && !set_name(ssl, name))) {
-        SSL_free(ssl);
+    session->ssl = SSL_new(tls->context);
+    if (!session->ssl || !bio || (session->name && !set_name(session->ssl, session->name))) {
         BIO_free(bio);
-        if (!name) {
-            return mig_error_set(error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
-                                 "TLS needs the name of the server");
-        }
         return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0,
-                             "could not set up TLS for \"%s\": %s", name, reason());
+                             "could not set up TLS for \"%s\": %s",
+                             session->name ? session->name : "anybody", reason());
     }
     BIO_set_data(bio, (void *)(intptr_t)fd);
     BIO_set_init(bio, 1);
-    SSL_set_bio(ssl, bio, bio);
-    SSL_set_connect_state(ssl);
-    *ret = ssl;
+    SSL_set_bio(session->ssl, bio, bio);
+    SSL_set_app_data(session->ssl, session);
+    SSL_set_connect_state(session->ssl);
     return 0;
 }
 
-int mig_tls_session_check(SSL *ssl, struct mig_error *error)
+int mig_tls_session_new(struct mig_tls *tls, const char *host, int fd, struct mig_tls_session **ret,
+                        struct mig_error *error)
+{
+    const char *name = tls->server_name ? tls->server_name : host;
+    struct mig_tls_session *session;
+    int rc;
+
+    if (!name && !tls->insecure) {
+        return mig_error_set(error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
+                             "TLS needs the name of the server");
+    }
+    session = calloc(1, sizeof(*session));
+    if (session && name) {
+        session->name = strdup(name);
+    }
+    if (!session || (name && !session->name)) {
+        free(session);
+        return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not set up TLS");
+    }
+    rc = set_up_session(tls, session, fd, error);
+    if (rc < 0) {
+        mig_tls_session_free(session);
+        return rc;
+    }
+    *ret = session;
+    return 0;
+}
+
+void mig_tls_session_free(struct mig_tls_session *session)
+{
+    if (session) {
+        SSL_free(session->ssl);
+        free(session->name);
+        free(session);
+    }
+}
+
+int mig_tls_session_check(const struct mig_tls_session *session, struct mig_error *error)
 {
     const unsigned char *protocol = NULL;
     unsigned size = 0;
 
-    SSL_get0_alpn_selected(ssl, &protocol, &size);
+    SSL_get0_alpn_selected(session->ssl, &protocol, &size);
     if (size == 2 && memcmp(protocol, "h2", 2) == 0) {
         return 0;
     }
     mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0,
-                  "the server did not agree on HTTP/2 (ALPN: %s%.*s)", size > 0 ? "" : "none",
-                  (int)size, size > 0 ? (const char *)protocol : "");
+                  "the server did not agree on HTTP/2 (by ALPN)");
     return mig_error_hint(error, MIG_E_FAILED,
                           "a proxy that speaks HTTP/1.1 only may be in between; connect to the "
                           "server itself");
 }
 
-/* ---- what went wrong ------------------------------------------------------------------------ */
-
-static void add_name(char *text, size_t size, const GENERAL_NAME *name)
-{
-    char address[INET6_ADDRSTRLEN] = "";
-    size_t length = strlen(text);
-    const ASN1_STRING *string;
-    int kind;
-
-    string = GENERAL_NAME_get0_value(name, &kind);
-    if (kind == GEN_DNS) {
-        snprintf(text + length, size - length, "%s%.*s", length > 0 ? ", " : "",
-                 ASN1_STRING_length(string), (const char *)ASN1_STRING_get0_data(string));
-    } else if (kind == GEN_IPADD) {
-        int family = ASN1_STRING_length(string) == 4 ? AF_INET : AF_INET6;
-
-        if ((family == AF_INET || ASN1_STRING_length(string) == 16) &&
-            inet_ntop(family, ASN1_STRING_get0_data(string), address, sizeof(address))) {
-            snprintf(text + length, size - length, "%s%s", length > 0 ? ", " : "", address);
-        }
-    }
-}
-
-/* "a.example, 10.0.0.1" */
-static void names_of(X509 *certificate, char *text, size_t size)
-{
-    MIG_CLEANUP(cleanup_names)
-    GENERAL_NAMES *names =
-        certificate ? X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL) : NULL;
-    int count = names ? sk_GENERAL_NAME_num(names) : 0;
-
-    text[0] = '\0';
-    for (int i = 0; i < count && i < NAMES_TOLD_MAX; i++) {
-        add_name(text, size, sk_GENERAL_NAME_value(names, i));
-    }
-    if (count > NAMES_TOLD_MAX) {
-        snprintf(text + strlen(text), size - strlen(text), " and %d more", count - NAMES_TOLD_MAX);
-    }
-    for (char *byte = text; *byte; byte++) {
-        if ((unsigned char)*byte < ' ' || *byte == 127) {
-            *byte = '?';
-        }
-    }
-}
-
-static void format_time(const ASN1_TIME *when, char *text, size_t size)
-{
-    struct tm parts;
-
-    if (!when || ASN1_TIME_to_tm(when, &parts) != 1 ||
-        strftime(text, size, "%Y-%m-%d %H:%M:%S UTC", &parts) == 0) {
-        mig_text_copy(text, size, "an unknown time");
-    }
-}
-
-static void format_issuer(X509 *certificate, char *text, size_t size)
-{
-    if (!certificate || !X509_NAME_oneline(X509_get_issuer_name(certificate), text, (int)size)) {
-        mig_text_copy(text, size, "an unknown issuer");
-    }
-}
-
-static const char *expected_name(SSL *ssl, char *buffer, size_t size)
-{
-    X509_VERIFY_PARAM *parameters = SSL_get0_param(ssl);
-    const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-    char *address;
-
-    if (!name) {
-        name = X509_VERIFY_PARAM_get0_host(parameters, 0);
-    }
-    if (name) {
-        return name;
-    }
-    address = X509_VERIFY_PARAM_get1_ip_asc(parameters);
-    mig_text_copy(buffer, size, address ? address : "the server");
-    OPENSSL_free(address);
-    return buffer;
-}
-
-static int name_mismatch(SSL *ssl, X509 *certificate, struct mig_error *error)
-{
-    char names[384], buffer[64];
-
-    names_of(certificate, names, sizeof(names));
-    return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0,
-                         "the server's certificate is not for %s, but for %s",
-                         expected_name(ssl, buffer, sizeof(buffer)),
-                         *names ? names : "no name at all (it has no alternative names)");
-}
-
-static int verify_error(SSL *ssl, long verdict, struct mig_error *error)
-{
-    X509 *certificate = SSL_get0_peer_certificate(ssl);
-    char text[256];
-
-    switch (verdict) {
-    case X509_V_ERR_HOSTNAME_MISMATCH:
-    case X509_V_ERR_IP_ADDRESS_MISMATCH:
-        return name_mismatch(ssl, certificate, error);
-    case X509_V_ERR_CERT_HAS_EXPIRED:
-        format_time(certificate ? X509_get0_notAfter(certificate) : NULL, text, sizeof(text));
-        mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0,
-                      "the server's certificate, or one that signed it, has expired (the server's "
-                      "is valid until %s)",
-                      text);
-        return mig_error_hint(error, MIG_E_FAILED,
-                              "renew the certificate, or set this machine's clock");
-    case X509_V_ERR_CERT_NOT_YET_VALID:
-        format_time(certificate ? X509_get0_notBefore(certificate) : NULL, text, sizeof(text));
-        mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0,
-                      "the server's certificate is not valid before %s", text);
-        return mig_error_hint(error, MIG_E_FAILED, "is this machine's clock right?");
-    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
-    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
-    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
-    case X509_V_ERR_CERT_SIGNATURE_FAILURE:
-    case X509_V_ERR_CERT_UNTRUSTED:
-        format_issuer(certificate, text, sizeof(text));
-        return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0,
-                             "the server's certificate is signed by an authority that is not "
-                             "trusted (%s): %s",
-                             text, X509_verify_cert_error_string(verdict));
-    default:
-        return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0,
-                             "the server's certificate is not accepted: %s",
-                             X509_verify_cert_error_string(verdict));
-    }
-}
-
-int mig_tls_session_error(SSL *ssl, struct mig_error *error)
+int mig_tls_session_error(const struct mig_tls_session *session, struct mig_error *error)
 {
     int number = errno;
     unsigned long code = ERR_peek_error();
-    long verdict = SSL_get_verify_result(ssl);
-    int rc;
+    int rc = MIG_E_FAILED;
 
-    if (ERR_GET_LIB(code) == ERR_LIB_SSL &&
-        ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED && verdict != X509_V_OK) {
-        rc = verify_error(ssl, verdict, error);
-    } else if (code == 0 && number != 0) {
-        rc = mig_error_set_errno(error, MIG_E_FAILED, number, "the TLS connection failed");
-    } else if (code == 0) {
-        rc = mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0,
-                           "the peer cut the TLS connection off");
+    if (*session->refusal.message) {
+        if (error) {
+            *error = session->refusal;
+        }
+    } else if (code != 0) {
+        mig_error_set(error, rc, MIG_DOMAIN_NONE, 0, "TLS failed: %s", reason());
+    } else if (number != 0) {
+        mig_error_set_errno(error, rc, number, "the TLS connection failed");
     } else {
-        rc = mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0, "TLS failed: %s", reason());
+        mig_error_set(error, rc, MIG_DOMAIN_NONE, 0, "the peer cut the TLS connection off");
     }
     mig_tls_clear_errors();
     return rc;

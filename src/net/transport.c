@@ -4,6 +4,7 @@
  * call that cannot go on says which way it waits, and that is what the loop watches for.
  */
 #include "net/transport.h"
+#include "base/cleanup.h"
 #include "net/tls_session.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -22,15 +23,14 @@ int mig_transport_open(struct mig_transport *transport, uv_loop_t *loop, int fd,
     }
     *transport = (struct mig_transport){.fd = -1, .ready = ready};
     if (tls) {
-        rc = mig_tls_session_new(tls, host, fd, &transport->ssl, error);
+        rc = mig_tls_session_new(tls, host, fd, &transport->tls, error);
         if (rc < 0) {
             return rc;
         }
     }
     rc = uv_poll_init(loop, &transport->poll, fd);
     if (rc < 0) {
-        SSL_free(transport->ssl);
-        transport->ssl = NULL;
+        mig_tls_session_free(MIG_TAKE(transport->tls));
         return mig_error_set_errno(error, MIG_E_FAILED, -rc, "could not watch the socket");
     }
     transport->poll.data = data;
@@ -40,12 +40,11 @@ int mig_transport_open(struct mig_transport *transport, uv_loop_t *loop, int fd,
 
 void mig_transport_close(struct mig_transport *transport, uv_close_cb closed)
 {
-    if (transport->ssl) {
+    if (transport->tls) {
         /* tells the peer that nothing is cut off, if the socket takes it; the answer matters to
          * nobody */
-        SSL_shutdown(transport->ssl);
-        SSL_free(transport->ssl);
-        transport->ssl = NULL;
+        SSL_shutdown(transport->tls->ssl);
+        mig_tls_session_free(MIG_TAKE(transport->tls));
     }
     uv_close((uv_handle_t *)&transport->poll, closed);
     close(transport->fd);
@@ -55,7 +54,7 @@ void mig_transport_close(struct mig_transport *transport, uv_close_cb closed)
 /* What an OpenSSL call that returned `rc` <= 0 means: 0 = closed, or mig_transport_result. */
 static int tls_result(struct mig_transport *transport, int rc, struct mig_error *error)
 {
-    switch (SSL_get_error(transport->ssl, rc)) {
+    switch (SSL_get_error(transport->tls->ssl, rc)) {
     case SSL_ERROR_WANT_READ:
         return MIG_TRANSPORT_AGAIN;
     case SSL_ERROR_WANT_WRITE:
@@ -64,7 +63,7 @@ static int tls_result(struct mig_transport *transport, int rc, struct mig_error 
     case SSL_ERROR_ZERO_RETURN:
         return 0;
     default:
-        mig_tls_session_error(transport->ssl, error);
+        mig_tls_session_error(transport->tls, error);
         return MIG_TRANSPORT_FAILED;
     }
 }
@@ -74,11 +73,11 @@ int mig_transport_handshake(struct mig_transport *transport, struct mig_error *e
     int rc;
 
     transport->wants_write = false;
-    if (!transport->ssl || SSL_is_init_finished(transport->ssl)) {
+    if (!transport->tls || SSL_is_init_finished(transport->tls->ssl)) {
         return 0;
     }
     mig_tls_clear_errors();
-    rc = SSL_do_handshake(transport->ssl);
+    rc = SSL_do_handshake(transport->tls->ssl);
     if (rc <= 0) {
         rc = tls_result(transport, rc, error);
         if (rc == 0) {
@@ -88,7 +87,7 @@ int mig_transport_handshake(struct mig_transport *transport, struct mig_error *e
         }
         return rc;
     }
-    return mig_tls_session_check(transport->ssl, error) < 0 ? MIG_TRANSPORT_FAILED : 0;
+    return mig_tls_session_check(transport->tls, error) < 0 ? MIG_TRANSPORT_FAILED : 0;
 }
 
 static ssize_t socket_result(ssize_t count, const char *what, struct mig_error *error)
@@ -109,7 +108,7 @@ ssize_t mig_transport_read(struct mig_transport *transport, void *bytes, size_t 
     size_t count = 0;
     int rc;
 
-    if (!transport->ssl) {
+    if (!transport->tls) {
         ssize_t received;
 
         do {
@@ -118,7 +117,7 @@ ssize_t mig_transport_read(struct mig_transport *transport, void *bytes, size_t 
         return socket_result(received, "could not receive", error);
     }
     mig_tls_clear_errors();
-    rc = SSL_read_ex(transport->ssl, bytes, size, &count);
+    rc = SSL_read_ex(transport->tls->ssl, bytes, size, &count);
     return rc > 0 ? (ssize_t)count : tls_result(transport, rc, error);
 }
 
@@ -128,7 +127,7 @@ ssize_t mig_transport_write(struct mig_transport *transport, const void *bytes, 
     size_t count = 0;
     int rc;
 
-    if (!transport->ssl) {
+    if (!transport->tls) {
         ssize_t sent;
 
         do {
@@ -137,7 +136,7 @@ ssize_t mig_transport_write(struct mig_transport *transport, const void *bytes, 
         return socket_result(sent, "could not send", error);
     }
     mig_tls_clear_errors();
-    rc = SSL_write_ex(transport->ssl, bytes, size, &count);
+    rc = SSL_write_ex(transport->tls->ssl, bytes, size, &count);
     if (rc > 0) {
         return (ssize_t)count;
     }

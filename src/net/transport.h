@@ -4,7 +4,6 @@
 #define MIG_NET_TRANSPORT_H
 
 #include "net/tls.h"
-#include <openssl/ssl.h>
 #include <sys/types.h>
 #include <uv.h>
 
@@ -14,9 +13,11 @@ enum mig_transport_result {
     MIG_TRANSPORT_FAILED = -2, /* `error` is set */
 };
 
+struct mig_tls_session;
+
 struct mig_transport {
-    int fd; /* -1 = not open */
-    SSL *ssl;
+    int fd;                      /* -1 = not open */
+    struct mig_tls_session *tls; /* NULL = plain */
     uv_poll_t poll;
     uv_poll_cb ready;
     bool wants_write; /* what could not be read or written waits for the socket to take bytes */

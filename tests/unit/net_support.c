@@ -76,7 +76,19 @@ void net_run_for(struct net *net, unsigned duration_ms)
 
 void net_drain(struct net *net)
 {
-    for (unsigned i = 0; i < 1000 && uv_loop_alive(&net->loop); i++) {
+    bool late = false;
+    uv_timer_t timer;
+
+    uv_timer_init(&net->loop, &timer);
+    timer.data = &late;
+    uv_update_time(&net->loop);
+    uv_timer_start(&timer, rang, LIMIT_MS, 0);
+    uv_unref((uv_handle_t *)&timer);
+    while (uv_loop_alive(&net->loop) && !late) {
+        uv_run(&net->loop, UV_RUN_ONCE);
+    }
+    uv_close((uv_handle_t *)&timer, closed);
+    while (timer.data) {
         uv_run(&net->loop, UV_RUN_NOWAIT);
     }
 }
