@@ -5,7 +5,7 @@
  */
 #include "deviceplugin/pod_resources.h"
 #include "base/cleanup.h"
-#include "deviceplugin/message.h"
+#include "deviceplugin/protobuf.h"
 #include "pod_resources.pb-c.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -103,14 +103,14 @@ int mig_pod_devices_parse(const void *message, size_t size, struct mig_pod_devic
     ProtobufCMessage *unpacked = NULL;
     const Pr__ListResponse *response;
     int result =
-        mig_message_unpack(&pr__list_response__descriptor, message, size, &unpacked, error);
+        mig_protobuf_unpack(&pr__list_response__descriptor, message, size, &unpacked, error);
 
     if (result < 0) {
         return result;
     }
     response = (const Pr__ListResponse *)unpacked;
     result = make_list(response->pod_resources, response->n_pod_resources, ret, error);
-    mig_message_free(unpacked);
+    mig_protobuf_free(unpacked);
     return result;
 }
 
@@ -119,14 +119,15 @@ int mig_pod_devices_parse_get(const void *message, size_t size, struct mig_pod_d
 {
     ProtobufCMessage *unpacked = NULL;
     const Pr__GetResponse *response;
-    int result = mig_message_unpack(&pr__get_response__descriptor, message, size, &unpacked, error);
+    int result =
+        mig_protobuf_unpack(&pr__get_response__descriptor, message, size, &unpacked, error);
 
     if (result < 0) {
         return result;
     }
     response = (const Pr__GetResponse *)unpacked;
     result = make_list(&response->pod_resources, response->pod_resources ? 1 : 0, ret, error);
-    mig_message_free(unpacked);
+    mig_protobuf_free(unpacked);
     return result;
 }
 

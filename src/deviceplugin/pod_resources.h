@@ -45,9 +45,9 @@ const struct mig_pod_device *mig_pod_devices_find(const struct mig_pod_devices *
 bool mig_pod_device_is(const char *device, const char *uuid);
 
 /*
- * A question to the kubelet on `fd`, a connected socket that now belongs to the call. `done` is
- * called once, from the loop, unless the call is cancelled; exactly one of devices (now the
- * callee's) and error is not NULL. The call is gone after it.
+ * A question to the kubelet on `fd`, a connected socket that belongs to the call when this
+ * succeeds. `done` is called once, from the loop, unless the call is cancelled; exactly one of
+ * devices (now the callee's) and error is not NULL. The call is gone after it.
  */
 struct mig_pod_resources_call;
 

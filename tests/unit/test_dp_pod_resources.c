@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
-#include "deviceplugin/message.h"
+#include "deviceplugin/protobuf.h"
 #include "deviceplugin/pod_resources.h"
 #include "pod_resources.pb-c.h"
 #include <string.h>
@@ -35,25 +35,25 @@ static struct bytes sample(void)
     Pr__ListResponse response = PR__LIST_RESPONSE__INIT;
     struct bytes bytes;
 
-    gpu.resource_name = mig_message_text("nvidia.com/gpu.shared");
+    gpu.resource_name = mig_protobuf_text("nvidia.com/gpu.shared");
     gpu.device_ids = shared;
     gpu.n_device_ids = 1;
-    mig.resource_name = mig_message_text("nvidia.com/mig-1g.5gb");
+    mig.resource_name = mig_protobuf_text("nvidia.com/mig-1g.5gb");
     mig.device_ids = slices;
     mig.n_device_ids = 2;
-    busy.name = mig_message_text("main");
+    busy.name = mig_protobuf_text("main");
     busy.devices = devices;
     busy.n_devices = 2;
-    a.name = mig_message_text("train-0");
-    a.namespace_ = mig_message_text("ml");
+    a.name = mig_protobuf_text("train-0");
+    a.namespace_ = mig_protobuf_text("ml");
     a.containers = first;
     a.n_containers = 1;
-    b.name = mig_message_text("web");
+    b.name = mig_protobuf_text("web");
     b.containers = second;
     b.n_containers = 1;
     response.pod_resources = pods;
     response.n_pod_resources = 2;
-    assert_int_equal(mig_message_pack(&response.base, &bytes.data, &bytes.size, NULL), MIG_OK);
+    assert_int_equal(mig_protobuf_pack(&response.base, &bytes.data, &bytes.size, NULL), MIG_OK);
     return bytes;
 }
 
@@ -168,7 +168,7 @@ static void number_of_devices_is_limited(void **state)
     pod.containers = containers;
     pod.n_containers = 1;
     response.pod_resources = &pod;
-    assert_int_equal(mig_message_pack(&response.base, &data, &size, NULL), MIG_OK);
+    assert_int_equal(mig_protobuf_pack(&response.base, &data, &size, NULL), MIG_OK);
     assert_int_equal(mig_pod_devices_parse_get(data, size, &devices, &error), MIG_E_FAILED);
     assert_non_null(strstr(error.message, "at most 16384"));
 }
