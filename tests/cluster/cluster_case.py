@@ -6,16 +6,18 @@ started by the first scenario that needs it and ended by the runner, see scenari
 fails leaves the cluster usable for the next: setUp() brings every node back to its first state.
 """
 import atexit
+import http.client
 import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
 import unittest
 
-from layout import BUILD, HERE, PROGRAMS, Cluster
+from layout import API_URL, BUILD, HERE, PROGRAMS, Cluster
 from supervise import ask
 
 COMMAND = str(HERE / "cluster")
@@ -52,6 +54,17 @@ def until(check, what, limit_s=LIMIT_S, pause_s=0.1):
         if time.monotonic() > deadline:
             raise AssertionError(f"after {limit_s} s, not yet: {what() if callable(what) else what}")
         time.sleep(pause_s)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=10)
+        self.path = str(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
 
 
 class TestCluster:
@@ -101,6 +114,50 @@ class TestCluster:
     def wait_phase(self, pod, phase, limit_s=LIMIT_S, namespace="default"):
         until(lambda: self.phase(pod, namespace) == phase,
               lambda: f"pod {pod} is {self.phase(pod, namespace)}, not {phase}", limit_s)
+
+    # ---- faults of the API ----
+
+    def start_proxy(self):
+        """Starts the proxy that makes faults; clients reach the API at layout.PROXY_URL too."""
+        self.tell("start faultproxy")
+        until(lambda: self.control_proxy("GET", "/counts")[0] == 200, "no proxy", 10)
+
+    def control_proxy(self, method, path, body=""):
+        connection = UnixConnection(self.layout.path("faults.sock"))
+        try:
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        except OSError as error:
+            return 0, str(error)
+        finally:
+            connection.close()
+
+    def faults(self, *rules):
+        """What goes wrong from now on, see kube/faultproxy/rule.go; none: nothing."""
+        status, text = self.control_proxy("POST", "/rules", "\n".join(rules))
+        if status != 200:
+            raise AssertionError(f"faults: {text}")
+
+    def fault_counts(self):
+        return json.loads(self.control_proxy("GET", "/counts")[1])
+
+    def token_kubeconfig(self, account, namespace, server=API_URL):
+        """A kubeconfig for a service account, by token; returns its path."""
+        token = self.output("create", "token", account, "-n", namespace).strip()
+        path = self.layout.path("pki", f"{namespace}-{account}.kubeconfig")
+        path.write_text(json.dumps({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {
+                "server": server, "certificate-authority": str(self.layout.path("pki", "ca.crt"))}}],
+            "users": [{"name": "c", "user": {"token": token}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}]}),
+            encoding="utf-8")
+        return path
+
+    def beside(self, *argv, limit_s=LIMIT_S):
+        """Runs a command in the network of the API server."""
+        return call(COMMAND, "-C", self.directory, "exec", "--", *argv, limit_s=limit_s)
 
     # ---- nodes ----
 

@@ -17,8 +17,8 @@ import sys
 import time
 
 import cgroups
-from layout import (API_ADDRESS, API_PORT, HERE, PREFIX, SERVICE_ADDRESS, SERVICE_RANGE, Cluster,
-                    program)
+from layout import (API_ADDRESS, API_PORT, API_URL, HERE, PREFIX, PROXY_PORT, SERVICE_ADDRESS,
+                    SERVICE_RANGE, Cluster, program)
 from supervise import Program, Supervisor
 
 ETCD = "http://127.0.0.1:2379"
@@ -86,6 +86,15 @@ def scheduler(cluster):
             f"--authentication-kubeconfig={kubeconfig}",
             f"--authorization-kubeconfig={kubeconfig}", "--leader-elect=false",
             "--bind-address=127.0.0.1", "--profiling=false", "--v=1"]
+
+
+def fault_proxy(cluster):
+    """Not started with the others: `cluster tell 'start faultproxy'`."""
+    pki = cluster.path("pki")
+    return [program("faultproxy"), "-listen", f"{API_ADDRESS}:{PROXY_PORT}",
+            "-control", cluster.path("faults.sock"), "-target", API_URL, "-ca", f"{pki}/ca.crt",
+            "-certificate", f"{pki}/apiserver.crt", "-key", f"{pki}/apiserver.key",
+            "-seed", os.environ.get("MIGD_SEED", "1")]
 
 
 # ---- workers ----
@@ -180,7 +189,9 @@ class Progress:
             self.say(f"node {name}")
         if self.api.has_default_account():
             self.say("controllers")
-        wanted = {"controllers"} | {f"node {one.name}" for one in self.cluster.workers}
+        wanted = {f"node {one.name}" for one in self.cluster.workers}
+        if self.cluster.workers:
+            wanted.add("controllers")  # without which pods are refused
         if not wanted <= self.said:
             return True
         self.say("ready")
@@ -198,6 +209,8 @@ def main():
                        ("kube-controller-manager", controller_manager),
                        ("kube-scheduler", scheduler)):
         supervisor.add(Program(name, argv(cluster), cluster.path("log", f"{name}.log")))
+    supervisor.add(Program("faultproxy", fault_proxy(cluster),
+                           cluster.path("log", "faultproxy.log")), start=False)
     for worker in cluster.workers:
         one = supervisor.add(worker_program(cluster, worker))
         connect_worker(one.process, worker)
