@@ -319,6 +319,7 @@ static int initialise(struct mig_session *session, void *job, struct mig_error *
         return result == MIG_E_BUSY ? MIG_E_FAILED : result;
     }
     session->initialised = true;
+    session->epoch++;
     code = MIG_CALL(session, MIG_ID_NONE, nvmlSystemGetDriverVersion, session->driver_version,
                     (unsigned)sizeof(session->driver_version));
     if (code != NVML_SUCCESS) {

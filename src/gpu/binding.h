@@ -73,6 +73,11 @@
     OPTIONAL(nvmlGpuInstanceCreateComputeInstanceWithPlacement,                                    \
              "the driver chooses where compute instances go")                                      \
     OPTIONAL(nvmlComputeInstanceDestroy, "compute instances cannot be destroyed")                  \
+    OPTIONAL(nvmlEventSetCreate, "changes by others are found by asking")                          \
+    OPTIONAL(nvmlEventSetFree, "changes by others are found by asking")                            \
+    OPTIONAL(nvmlEventSetWait_v2, "critical errors are not seen")                                  \
+    OPTIONAL(nvmlDeviceRegisterEvents, "critical errors are not seen")                             \
+    OPTIONAL(nvmlDeviceGetSupportedEventTypes, "critical errors are not seen")                     \
     OPTIONAL(nvmlDeviceGetComputeRunningProcesses_v3, "processes are read the old way")            \
     OPTIONAL(nvmlDeviceGetComputeRunningProcesses_v2, "processes are read the old way")            \
     OPTIONAL(nvmlDeviceGetComputeRunningProcesses, "compute processes are not seen")               \
@@ -140,6 +145,7 @@ struct mig_session {
     struct mig_call call;
     _Atomic bool poisoned; /* a call hung: nothing is called any more */
     bool initialised;      /* nvmlInit holds */
+    uint32_t epoch;        /* counts the times that NVML was initialised */
     uint64_t generation;
     char driver_version[NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE];
     char nvml_version[NVML_SYSTEM_NVML_VERSION_BUFFER_SIZE];

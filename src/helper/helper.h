@@ -45,7 +45,11 @@ struct mig_helper_options {
     const char *driver_root; /* prefix under which the driver's files are; "" */
     const char *host_root;   /* "/host" in a container; "" */
     const char *kubelet_dir; /* as the helper sees it; /var/lib/kubelet */
-    const char *state_file;  /* nvidia-mig-manager's, below host_root; its usual override.conf */
+    const char *dev_root;    /* prefix of the /dev in which device nodes are made; host_root */
+    /* For the management CDI spec: the driver's root and /dev's as the host sees them (NULL = as
+     * the helper does), and nvidia-cdi-hook on the host. */
+    const char *host_driver_root, *host_dev_root, *cdi_hook;
+    const char *state_file;    /* nvidia-mig-manager's, below host_root; its usual override.conf */
     unsigned poll_interval_ms; /* how often the driver is asked whether something changed; 1,000 */
     unsigned deadline_ms;      /* of one NVML call; 60,000 */
 };

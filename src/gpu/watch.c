@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * See watch.h. One poll is one job: the number of GPUs, the events that have come, and of each GPU
+ * its MIG mode; where the driver has no event for changed instances, also how many there are of
+ * each profile and the ids of the MIG devices.
+ *
+ * An event set lives as long as NVML is initialised: a reset in between ends it, which the
+ * session's epoch shows, and then everything may have changed.
+ */
+#include "gpu/watch.h"
+#include "base/text.h"
+#include "gpu/binding.h"
+#include <errno.h>
+#include <string.h>
+
+#define HANDLE_MAX 64
+#define FNV_BASIS 0xcbf29ce484222325u
+#define FNV_PRIME 0x100000001b3u
+
+struct watched_gpu {
+    nvmlDevice_t device;
+    bool has_events; /* of changed instances */
+    unsigned device_max;
+    unsigned profile_count;
+    unsigned profiles[MIG_PROFILE_MAX]; /* driver's ids */
+    uint64_t print, expected;
+};
+
+struct mig_watch {
+    struct mig_session *session;
+    uint32_t epoch; /* of the session when it began to listen */
+    bool listening, has_set;
+    nvmlEventSet_t set;
+    uint32_t gpu_count;
+    struct watched_gpu gpus[MIG_GPU_MAX];
+    struct mig_watch_news news;
+};
+
+/* ---- listening ---- */
+
+static void listen_to(struct mig_watch *watch, uint32_t index)
+{
+    struct watched_gpu *gpu = &watch->gpus[index];
+    unsigned long long types = 0;
+    unsigned long long wanted = nvmlEventTypeXidCriticalError | nvmlEventMigConfigChange;
+
+    gpu->device = NULL;
+    gpu->has_events = false;
+    if (MIG_CALL(watch->session, index, nvmlDeviceGetHandleByIndex_v2, index, &gpu->device) !=
+            NVML_SUCCESS ||
+        !watch->has_set ||
+        MIG_CALL(watch->session, index, nvmlDeviceGetSupportedEventTypes, gpu->device, &types) !=
+            NVML_SUCCESS) {
+        return;
+    }
+    wanted &= types;
+    if (wanted != 0 && MIG_CALL(watch->session, index, nvmlDeviceRegisterEvents, gpu->device,
+                                wanted, watch->set) == NVML_SUCCESS) {
+        gpu->has_events = (wanted & nvmlEventMigConfigChange) != 0;
+    }
+}
+
+static int listen_to_all(struct mig_watch *watch, struct mig_error *error)
+{
+    unsigned count = 0;
+    nvmlReturn_t code = MIG_CALL(watch->session, MIG_ID_NONE, nvmlDeviceGetCount_v2, &count);
+
+    if (code != NVML_SUCCESS) {
+        return mig_nvml_error(watch->session, code, error, "could not count the GPUs");
+    }
+    watch->has_set =
+        MIG_CALL(watch->session, MIG_ID_NONE, nvmlEventSetCreate, &watch->set) == NVML_SUCCESS;
+    watch->gpu_count = count < MIG_GPU_MAX ? count : MIG_GPU_MAX;
+    for (uint32_t i = 0; i < watch->gpu_count; i++) {
+        listen_to(watch, i);
+    }
+    watch->epoch = watch->session->epoch;
+    watch->listening = true;
+    watch->news.changed = true;
+    return 0;
+}
+
+/* ---- what has come ---- */
+
+static void add_xid(struct mig_watch *watch, const nvmlEventData_t *event)
+{
+    struct mig_watch_xid *xid = &watch->news.xids[watch->news.xid_count];
+
+    *xid = (struct mig_watch_xid){
+        .gi_id = event->gpuInstanceId, .ci_id = event->computeInstanceId, .xid = event->eventData};
+    /* one that cannot be named is still told: somebody has to look */
+    if (MIG_CALL(watch->session, MIG_ID_NONE, nvmlDeviceGetUUID, event->device, xid->gpu_uuid,
+                 (unsigned)sizeof(xid->gpu_uuid)) != NVML_SUCCESS) {
+        xid->gpu_uuid[0] = '\0';
+    }
+    watch->news.xid_count++;
+    watch->news.changed = true; /* it may have cost the GPU, or ended processes */
+}
+
+static void take_events(struct mig_watch *watch)
+{
+    nvmlReturn_t code = NVML_SUCCESS;
+
+    while (watch->has_set && watch->news.xid_count < MIG_WATCH_XID_MAX) {
+        nvmlEventData_t event = {0};
+
+        code = MIG_CALL(watch->session, MIG_ID_NONE, nvmlEventSetWait_v2, watch->set, &event, 0);
+        if (code != NVML_SUCCESS) {
+            break;
+        }
+        if (event.eventType == nvmlEventTypeXidCriticalError) {
+            add_xid(watch, &event);
+        } else {
+            watch->news.changed = true;
+        }
+    }
+    if (code != NVML_SUCCESS && code != NVML_ERROR_TIMEOUT && code != NVML_ERROR_GPU_IS_LOST) {
+        /* no more events: the numbers have to do */
+        watch->has_set = false;
+        for (uint32_t i = 0; i < watch->gpu_count; i++) {
+            watch->gpus[i].has_events = false;
+        }
+        watch->news.changed = true;
+    }
+}
+
+/* ---- fingerprints ---- */
+
+static void mix(uint64_t *print, uint64_t value)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        *print = (*print ^ (value >> (8 * i) & 0xff)) * FNV_PRIME;
+    }
+}
+
+static void mix_instances(struct mig_watch *watch, uint32_t index, uint64_t *print)
+{
+    const struct watched_gpu *gpu = &watch->gpus[index];
+
+    for (unsigned i = 0; i < gpu->profile_count; i++) {
+        nvmlGpuInstance_t handles[HANDLE_MAX] = {NULL};
+        unsigned count = HANDLE_MAX;
+
+        mix(print, MIG_CALL(watch->session, index, nvmlDeviceGetGpuInstances, gpu->device,
+                            gpu->profiles[i], handles, &count));
+        mix(print, count);
+    }
+    for (unsigned i = 0; i < gpu->device_max; i++) {
+        unsigned gi = MIG_ID_NONE, ci = MIG_ID_NONE;
+        nvmlDevice_t device = NULL;
+
+        if (MIG_CALL(watch->session, index, nvmlDeviceGetMigDeviceHandleByIndex, gpu->device, i,
+                     &device) == NVML_SUCCESS) {
+            (void)MIG_CALL(watch->session, index, nvmlDeviceGetGpuInstanceId, device, &gi);
+            (void)MIG_CALL(watch->session, index, nvmlDeviceGetComputeInstanceId, device, &ci);
+        }
+        mix(print, (uint64_t)gi << 32 | ci);
+    }
+}
+
+static uint64_t fingerprint(struct mig_watch *watch, uint32_t index)
+{
+    const struct watched_gpu *gpu = &watch->gpus[index];
+    unsigned current = 0, pending = 0;
+    uint64_t print = FNV_BASIS;
+
+    mix(&print, gpu->device ? MIG_CALL(watch->session, index, nvmlDeviceGetMigMode, gpu->device,
+                                       &current, &pending)
+                            : NVML_ERROR_GPU_IS_LOST);
+    mix(&print, (uint64_t)current << 32 | pending);
+    if (current == NVML_DEVICE_MIG_ENABLE && !gpu->has_events) {
+        mix_instances(watch, index, &print);
+    }
+    return print;
+}
+
+/* ---- the job ---- */
+
+static int poll_all(struct mig_session *session, void *job, struct mig_error *error)
+{
+    struct mig_watch *watch = job;
+    unsigned count = 0;
+    nvmlReturn_t code;
+
+    watch->news = (struct mig_watch_news){.changed = false};
+    if (!watch->listening || watch->epoch != session->epoch) {
+        return listen_to_all(watch, error);
+    }
+    code = MIG_CALL(session, MIG_ID_NONE, nvmlDeviceGetCount_v2, &count);
+    if (code != NVML_SUCCESS) {
+        return mig_nvml_error(session, code, error, "could not count the GPUs");
+    }
+    watch->news.changed = count != watch->gpu_count;
+    take_events(watch);
+    for (uint32_t i = 0; i < watch->gpu_count; i++) {
+        watch->gpus[i].print = fingerprint(watch, i);
+        watch->news.changed |= watch->gpus[i].print != watch->gpus[i].expected;
+    }
+    return 0;
+}
+
+static int stop_listening(struct mig_session *session, void *job, struct mig_error *error)
+{
+    struct mig_watch *watch = job;
+
+    (void)error;
+    if (watch->has_set && watch->epoch == session->epoch) {
+        (void)MIG_CALL(session, MIG_ID_NONE, nvmlEventSetFree, watch->set);
+    }
+    return 0;
+}
+
+/* ---- for others ---- */
+
+int mig_watch_new(struct mig_session *session, struct mig_watch **ret, struct mig_error *error)
+{
+    struct mig_watch *watch = calloc(1, sizeof(*watch));
+
+    if (!watch) {
+        return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not watch the GPUs");
+    }
+    watch->session = session;
+    *ret = watch;
+    return 0;
+}
+
+void mig_watch_free(struct mig_watch *watch)
+{
+    void *job = watch;
+
+    if (watch && watch->has_set) {
+        (void)mig_session_run(watch->session, stop_listening, &job, NULL);
+    }
+    free(job);
+}
+
+int mig_watch_poll(struct mig_watch **watch, struct mig_watch_news *ret, struct mig_error *error)
+{
+    void *job = *watch;
+    int rc = mig_session_run((*watch)->session, poll_all, &job, error);
+
+    *watch = job;
+    if (job) {
+        *ret = (*watch)->news;
+    }
+    return rc;
+}
+
+void mig_watch_expect(struct mig_watch *watch, const struct mig_node *node)
+{
+    for (uint32_t i = 0; i < watch->gpu_count; i++) {
+        struct watched_gpu *gpu = &watch->gpus[i];
+        const struct mig_model *model = i < node->gpu_count ? node->gpus[i].layout.model : NULL;
+
+        gpu->expected = gpu->print;
+        gpu->device_max = model ? model->max_mig_devices : 0;
+        gpu->profile_count = 0;
+        for (unsigned k = 0; model && k < model->profile_count; k++) {
+            if (model->profiles[k].driver_id >= 0) {
+                gpu->profiles[gpu->profile_count++] = (unsigned)model->profiles[k].driver_id;
+            }
+        }
+    }
+}

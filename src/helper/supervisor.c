@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The first process of migd. It starts the agent and, again and again, the helper, since an agent
+ * without privileges could not; it passes signals on to the agent, and the end of each to the
+ * other. It opens no driver and no network, so nothing can hang it: whoever hangs is killed, or,
+ * when even that is impossible (a call into the driver that never returns), left behind.
+ *
+ * Being the parent of both it is also the process that a container runtime or systemd watches: when
+ * the agent has ended, however, the helper first finishes the change it is in, and then all of it
+ * ends with the agent's status.
+ */
+#include "base/clock.h"
+#include "helper/channel.h"
+#include "helper/privilege.h"
+#include "helper/server.h"
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+
+#define BACKOFF_FIRST_MS 100u
+#define BACKOFF_MAX_MS 30000u
+#define STABLE_MS 60000u      /* a helper that lived so long starts the count of failures anew */
+#define KILL_WAIT_MS 2000u    /* then a killed helper is left behind */
+#define FINISH_WAIT_MS 60000u /* for the helper, after the agent's end */
+#define NO_TIME UINT64_MAX
+
+struct supervisor {
+    const struct mig_helper_options *options;
+    struct mig_receiver receiver;
+    int control, signals;
+    sigset_t signals_before;
+    pid_t agent, helper; /* 0 = ended */
+    int agent_status;
+    uint64_t start_ms;   /* when to start a helper, or when the present one was started */
+    uint64_t give_up_ms; /* when to leave the present helper behind, or the whole after the agent */
+    unsigned failure_count;
+    bool isolated;
+};
+
+static const int passed_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
+
+static void block_signals(sigset_t *ret_before)
+{
+    sigset_t blocked;
+
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGCHLD);
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(passed_signals); i++) {
+        sigaddset(&blocked, passed_signals[i]);
+    }
+    (void)sigprocmask(SIG_BLOCK, &blocked, ret_before);
+}
+
+/* ---- telling the agent ---- */
+
+static void tell(struct supervisor *supervisor, enum mig_message_type type, pid_t pid, int status,
+                 int fd)
+{
+    struct mig_message *message = mig_message_new(type, 0);
+
+    if (message && supervisor->control >= 0) {
+        message->process.pid = (uint32_t)pid;
+        message->process.status = status;
+        message->fd = fd;
+        /* an agent that reads nothing any more has other troubles */
+        (void)mig_channel_send(supervisor->control, message, 0, NULL);
+        message->fd = -1;
+    }
+    mig_message_free(message);
+}
+
+/* ---- the helper ---- */
+
+static uint64_t backoff_ms(unsigned failure_count)
+{
+    uint64_t wait_ms = BACKOFF_FIRST_MS;
+
+    for (unsigned i = 1; i < failure_count && wait_ms < BACKOFF_MAX_MS; i++) {
+        wait_ms *= 2;
+    }
+    return failure_count == 0 ? 0 : wait_ms < BACKOFF_MAX_MS ? wait_ms : BACKOFF_MAX_MS;
+}
+
+static void start_later(struct supervisor *supervisor)
+{
+    uint64_t now_ms = mig_now_ms();
+
+    supervisor->helper = 0;
+    supervisor->give_up_ms = NO_TIME;
+    supervisor->failure_count =
+        now_ms - supervisor->start_ms > STABLE_MS ? 1 : supervisor->failure_count + 1;
+    supervisor->start_ms = now_ms + backoff_ms(supervisor->failure_count);
+}
+
+static void start_helper(struct supervisor *supervisor)
+{
+    pid_t parent = getpid();
+    int ends[2];
+
+    if (mig_channel_pair(ends, NULL) < 0) {
+        start_later(supervisor);
+        return;
+    }
+    supervisor->helper = fork();
+    if (supervisor->helper == 0) {
+        close(ends[0]);
+        close(supervisor->control);
+        close(supervisor->signals);
+        if (mig_privilege_die_with(SIGTERM, parent, NULL) < 0) {
+            _exit(1);
+        }
+        mig_server_run(supervisor->options, ends[1], supervisor->isolated);
+    }
+    close(ends[1]);
+    if (supervisor->helper < 0) {
+        start_later(supervisor);
+    } else {
+        supervisor->start_ms = mig_now_ms();
+        tell(supervisor, MIG_MESSAGE_STARTED, supervisor->helper, 0, ends[0]);
+    }
+    close(ends[0]);
+}
+
+static void kill_helper(struct supervisor *supervisor)
+{
+    if (supervisor->helper > 0 && supervisor->give_up_ms == NO_TIME) {
+        (void)kill(supervisor->helper, SIGKILL);
+        supervisor->give_up_ms = mig_now_ms() + KILL_WAIT_MS;
+    }
+}
+
+/* ---- events ---- */
+
+static void reap(struct supervisor *supervisor)
+{
+    pid_t pid;
+    int status;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (pid == supervisor->agent) {
+            supervisor->agent = 0;
+            supervisor->agent_status = status;
+            if (supervisor->give_up_ms == NO_TIME) {
+                supervisor->give_up_ms = mig_now_ms() + FINISH_WAIT_MS;
+            }
+        } else if (pid == supervisor->helper) {
+            tell(supervisor, MIG_MESSAGE_ENDED, pid, status, -1);
+            start_later(supervisor);
+        }
+    }
+}
+
+static void take_signal(struct supervisor *supervisor)
+{
+    struct signalfd_siginfo info;
+
+    if (read(supervisor->signals, &info, sizeof(info)) != (ssize_t)sizeof(info)) {
+        return;
+    }
+    if (info.ssi_signo == SIGCHLD) {
+        reap(supervisor);
+    } else if (supervisor->agent > 0 && info.ssi_code != SI_KERNEL) {
+        /* what comes from a terminal goes to all processes of its group anyway */
+        (void)kill(supervisor->agent, (int)info.ssi_signo);
+    }
+}
+
+static void take_message(struct supervisor *supervisor)
+{
+    MIG_AUTO_MESSAGE struct mig_message *message = NULL;
+    int rc = mig_receiver_read(&supervisor->receiver, supervisor->control, &message, NULL);
+
+    if (rc < 0) {
+        close(supervisor->control);
+        supervisor->control = -1;
+    } else if (rc == 1 && message->type == MIG_MESSAGE_REPLACE &&
+               message->process.pid == (uint32_t)supervisor->helper) {
+        kill_helper(supervisor);
+    }
+}
+
+static void end_all(struct supervisor *supervisor)
+{
+    int status = supervisor->agent_status;
+
+    if (supervisor->helper > 0) {
+        (void)kill(supervisor->helper, SIGKILL);
+    }
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
+/* What is due by the clock. Returns how long to wait for something else, in ms. */
+static int keep_time(struct supervisor *supervisor)
+{
+    uint64_t now_ms = mig_now_ms();
+    uint64_t next_ms = supervisor->give_up_ms;
+    bool wanted = supervisor->agent > 0 && supervisor->control >= 0;
+
+    if (supervisor->agent == 0 && (supervisor->helper == 0 || now_ms >= supervisor->give_up_ms)) {
+        end_all(supervisor);
+    }
+    if (supervisor->helper > 0 && now_ms >= supervisor->give_up_ms) {
+        /* it cannot be killed: the next one will be told by the lock if it still does something */
+        tell(supervisor, MIG_MESSAGE_ENDED, supervisor->helper, SIGKILL, -1);
+        start_later(supervisor);
+    }
+    if (supervisor->helper == 0 && wanted) {
+        if (now_ms >= supervisor->start_ms) {
+            start_helper(supervisor);
+        } else if (supervisor->start_ms < next_ms) {
+            next_ms = supervisor->start_ms;
+        }
+    }
+    now_ms = mig_now_ms();
+    return next_ms == NO_TIME ? -1 : next_ms <= now_ms ? 0 : (int)(next_ms - now_ms) + 1;
+}
+
+__attribute__((noreturn)) static void supervise(struct supervisor *supervisor)
+{
+    for (;;) {
+        struct pollfd entries[2] = {{.fd = supervisor->signals, .events = POLLIN},
+                                    {.fd = supervisor->control, .events = POLLIN}};
+
+        if (poll(entries, 2, keep_time(supervisor)) < 0) {
+            continue;
+        }
+        if (entries[0].revents != 0) {
+            take_signal(supervisor);
+        }
+        if (entries[1].revents != 0) {
+            take_message(supervisor);
+        }
+    }
+}
+
+/* ---- starting ---- */
+
+static int open_signals(struct mig_error *error)
+{
+    sigset_t watched;
+    int fd;
+
+    sigemptyset(&watched);
+    sigaddset(&watched, SIGCHLD);
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(passed_signals); i++) {
+        sigaddset(&watched, passed_signals[i]);
+    }
+    fd = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
+    return fd >= 0 ? fd
+                   : mig_error_set_errno(error, MIG_E_FAILED, errno, "could not watch signals");
+}
+
+/* In the new process. */
+static int become_agent(const sigset_t *signals_before, pid_t parent, struct mig_error *error)
+{
+    int rc = mig_privilege_die_with(SIGTERM, parent, error);
+
+    (void)sigprocmask(SIG_SETMASK, signals_before, NULL);
+    return rc;
+}
+
+int mig_helper_start(const struct mig_helper_options *options, struct mig_helper_channel *ret,
+                     struct mig_error *error)
+{
+    struct supervisor supervisor = {.options = options, .give_up_ms = NO_TIME, .control = -1};
+    pid_t parent = getpid();
+    int ends[2], rc;
+
+    ret->fd = -1;
+    rc = mig_channel_pair(ends, error);
+    if (rc < 0) {
+        return rc;
+    }
+    block_signals(&supervisor.signals_before);
+    supervisor.signals = open_signals(error);
+    supervisor.agent = supervisor.signals < 0 ? -1 : fork();
+    if (supervisor.agent > 0) {
+        close(ends[0]);
+        supervisor.control = ends[1];
+        mig_receiver_init(&supervisor.receiver, MIG_CHANNEL_REQUEST_MAX);
+        (void)prctl(PR_SET_NAME, "migd-supervisor", 0, 0, 0);
+        supervisor.isolated = mig_privilege_isolate(NULL) == 0;
+        /* what cannot be given up here is said by the helper, which tries as well */
+        (void)mig_privilege_reduce(mig_privilege_wanted(), NULL);
+        supervise(&supervisor);
+    }
+    close(ends[1]);
+    if (supervisor.agent == 0) {
+        close(supervisor.signals);
+        ret->fd = ends[0];
+        return become_agent(&supervisor.signals_before, parent, error);
+    }
+    rc = supervisor.signals < 0
+             ? MIG_E_FAILED
+             : mig_error_set_errno(error, MIG_E_FAILED, errno, "could not start a process");
+    mig_cleanup_close(&supervisor.signals);
+    close(ends[0]);
+    (void)sigprocmask(SIG_SETMASK, &supervisor.signals_before, NULL);
+    return rc;
+}
