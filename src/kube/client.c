@@ -33,6 +33,7 @@ struct mig_kube_call {
     size_t body_size;
     enum mig_kube_retry retry;
     mig_kube_done *done;
+    void (*cancelled)(void *data);
     void *data;
     unsigned timeout_ms;
     uint64_t deadline_ms, due_ms; /* due_ms: not tried before */
@@ -153,6 +154,9 @@ void mig_kube_cancel(struct mig_kube_call *call)
     kube = call->kube;
     end_try(call);
     unlink_call(call);
+    if (call->cancelled) {
+        call->cancelled(call->data);
+    }
     free_call(call);
     schedule(kube);
 }
@@ -508,6 +512,7 @@ static int fill(struct mig_kube_call *call, const struct mig_kube_request *reque
     }
     call->retry = request->retry;
     call->done = request->done;
+    call->cancelled = request->cancelled;
     call->data = request->data;
     call->timeout_ms = request->timeout_ms > 0 ? request->timeout_ms : TIMEOUT_MS;
     call->due_ms = uv_now(call->kube->loop);

@@ -79,6 +79,9 @@ struct mig_kube_request {
     unsigned timeout_ms;       /* over all tries; 0 = 30,000 */
     enum mig_kube_retry retry;
     mig_kube_done *done; /* may be NULL */
+    /* Instead of done(), when it is cancelled or the client is freed; may be NULL. For data that
+     * only the request knows of. */
+    void (*cancelled)(void *data);
     void *data;
 };
 

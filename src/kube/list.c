@@ -36,16 +36,21 @@ static void free_list(struct mig_kube_list *list)
     free(list);
 }
 
+/* Also when the client is freed. */
+static void on_cancelled(void *data)
+{
+    free_list(data);
+}
+
 void mig_kube_list_cancel(struct mig_kube_list *list)
 {
     if (!list) {
         return;
     }
-    mig_kube_cancel(MIG_TAKE(list->call));
     if (list->telling) {
         list->cancelled = true;
     } else {
-        free_list(list);
+        mig_kube_cancel(list->call); /* and on_cancelled */
     }
 }
 
@@ -153,6 +158,7 @@ static int ask(struct mig_kube_list *list, struct mig_error *error)
                                        .timeout_ms = list->options.timeout_ms,
                                        .retry = MIG_KUBE_RETRY_ALWAYS,
                                        .done = on_page,
+                                       .cancelled = on_cancelled,
                                        .data = list};
 
     mig_kube_path_init(&path, list->path);

@@ -58,11 +58,14 @@ int mig_kube_taints_patch(const json_t *node, const struct mig_kube_taint *add,
 
 /*
  * The same as requests: reads the node, patches it, and again when somebody else was first, up to
- * five times. The answer is the node, also when nothing had to change.
+ * five times. The answer is the node, also when nothing had to change. It has its own handle for
+ * cancelling: *ret may be NULL, reply->ret is not used.
  */
+struct mig_kube_taint_change;
 int mig_kube_taint_node(struct mig_kube *kube, const char *name, const struct mig_kube_taint *add,
                         const char *remove_key, const struct mig_kube_reply *reply,
-                        struct mig_error *error);
+                        struct mig_kube_taint_change **ret, struct mig_error *error);
+void mig_kube_taint_cancel(struct mig_kube_taint_change *change); /* NULL is allowed */
 
 /* --- any object --- */
 
