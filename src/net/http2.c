@@ -207,13 +207,29 @@ static void handle_closed(uv_handle_t *handle)
     }
 }
 
-/* Drops the socket and the session; what is queued goes out as far as the socket takes it. */
-static void disconnect(struct mig_h2 *h2)
+/* Says goodbye, as far as the socket takes it. */
+static void send_goaway(struct mig_h2 *h2)
 {
     struct mig_error ignored;
     const uint8_t *bytes;
     ssize_t size;
 
+    if (h2->state != MIG_H2_OPEN || h2->output.size > 0 ||
+        nghttp2_session_terminate_session(h2->session, NGHTTP2_NO_ERROR) != 0) {
+        return;
+    }
+    while (nghttp2_session_want_write(h2->session)) { /* not after the GOAWAY */
+        size = nghttp2_session_mem_send(h2->session, &bytes);
+        if (size <= 0 ||
+            mig_transport_write(&h2->transport, bytes, (size_t)size, &ignored) != size) {
+            return;
+        }
+    }
+}
+
+/* Drops the socket and the session. */
+static void disconnect(struct mig_h2 *h2)
+{
     if (h2->disconnected) {
         return;
     }
@@ -223,16 +239,7 @@ static void disconnect(struct mig_h2 *h2)
     mig_dial_cancel(MIG_TAKE(h2->dial));
     mig_cleanup_close(&h2->given_fd);
     if (h2->connected) {
-        nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
-                              nghttp2_session_get_last_proc_stream_id(h2->session),
-                              NGHTTP2_NO_ERROR, NULL, 0);
-        size = h2->state == MIG_H2_OPEN && h2->output.size == 0
-                   ? nghttp2_session_mem_send(h2->session, &bytes)
-                   : 0;
-        while (size > 0 &&
-               mig_transport_write(&h2->transport, bytes, (size_t)size, &ignored) == size) {
-            size = nghttp2_session_mem_send(h2->session, &bytes);
-        }
+        send_goaway(h2);
         mig_transport_close(&h2->transport, handle_closed);
         h2->connected = false;
     }
@@ -327,7 +334,13 @@ static void write_output(struct mig_h2 *h2)
     }
     if (h2->state == MIG_H2_OPEN && !h2->freed && !nghttp2_session_want_read(h2->session) &&
         !nghttp2_session_want_write(h2->session)) {
-        fail_with(h2, "the connection has ended");
+        char text[80] = "the connection has ended";
+
+        if (h2->blamed != NGHTTP2_NO_ERROR) {
+            snprintf(text, sizeof(text), "the peer broke the protocol (%s)",
+                     nghttp2_http2_strerror(h2->blamed));
+        }
+        fail_with(h2, text);
     }
 }
 

@@ -104,6 +104,7 @@ struct mig_h2 {
     void (*closed_callback)(struct mig_h2 *h2, const struct mig_error *error, void *data);
     void *data;
     bool going_away;     /* the peer, by a GOAWAY */
+    uint32_t blamed;     /* the HTTP/2 error code with which we have sent it away; 0 = not */
     char complaint[160]; /* of nghttp2 about the peer, or of the peer that goes; "" = none */
     struct mig_error error;
 };

@@ -256,6 +256,9 @@ static int sent_frame(nghttp2_session *session, const nghttp2_frame *frame, void
     struct mig_h2_stream *stream =
         id > 0 ? nghttp2_session_get_stream_user_data(session, id) : NULL;
 
+    if (frame->hd.type == NGHTTP2_GOAWAY) {
+        h2->blamed = frame->goaway.error_code;
+    }
     if (!stream || (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)) {
         return 0;
     }
