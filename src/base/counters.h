@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define MIG_COUNTER_LABELS_MAX 4
-#define MIG_COUNTER_TEXT_SIZE 96  /* of a label's value, which is cut to it */
+#define MIG_COUNTER_TEXT_SIZE 96 /* of a label's value, which is cut to it */
 #define MIG_COUNTER_BUCKETS_MAX 16
 #define MIG_COUNTER_SERIES_MAX 4096
 

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Names and types are those of dcgm-exporter's default list, so that dashboards and alerts made for
+ * it work; the help is ours. What DCGM alone can measure is not here.
+ */
+#include "exporter/meters.h"
+#include "base/cleanup.h"
+
+static const struct mig_meter_family families[] = {
+    {"DCGM_FI_DEV_SM_CLOCK", "gauge", "SM clock frequency (in MHz).", MIG_METER_SM_CLOCK_MHZ,
+     MIG_SCOPE_GPU, 1},
+    {"DCGM_FI_DEV_MEM_CLOCK", "gauge", "Memory clock frequency (in MHz).",
+     MIG_METER_MEMORY_CLOCK_MHZ, MIG_SCOPE_GPU, 1},
+    {"DCGM_FI_DEV_MEMORY_TEMP", "gauge", "Memory temperature (in C).",
+     MIG_METER_MEMORY_TEMPERATURE_C, MIG_SCOPE_GPU, 1},
+    {"DCGM_FI_DEV_GPU_TEMP", "gauge", "GPU temperature (in C).", MIG_METER_TEMPERATURE_C,
+     MIG_SCOPE_GPU, 1},
+    {"DCGM_FI_DEV_POWER_USAGE", "gauge", "Power draw of the GPU (in W).", MIG_METER_POWER_MW,
+     MIG_SCOPE_GPU, 1000},
+    {"DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "counter",
+     "Energy used by the GPU since the driver was loaded (in mJ).", MIG_METER_ENERGY_MJ,
+     MIG_SCOPE_GPU, 1},
+    {"DCGM_FI_DEV_PCIE_REPLAY_COUNTER", "counter", "PCIe retries of the GPU.",
+     MIG_METER_PCIE_REPLAY_COUNT, MIG_SCOPE_GPU, 1},
+    {"DCGM_FI_DEV_GPU_UTIL", "gauge", "Load of the GPU (in %); not in MIG mode.",
+     MIG_METER_GPU_LOAD_PERCENT, MIG_SCOPE_WHOLE, 1},
+    {"DCGM_FI_DEV_MEM_COPY_UTIL", "gauge", "Load of the memory (in %); not in MIG mode.",
+     MIG_METER_MEMORY_LOAD_PERCENT, MIG_SCOPE_WHOLE, 1},
+    {"DCGM_FI_DEV_ENC_UTIL", "gauge", "Load of the encoders (in %); not in MIG mode.",
+     MIG_METER_ENCODER_LOAD_PERCENT, MIG_SCOPE_WHOLE, 1},
+    {"DCGM_FI_DEV_DEC_UTIL", "gauge", "Load of the decoders (in %); not in MIG mode.",
+     MIG_METER_DECODER_LOAD_PERCENT, MIG_SCOPE_WHOLE, 1},
+    {"DCGM_FI_DEV_FB_FREE", "gauge", "Free memory (in MiB).", MIG_METER_MEMORY_FREE_MIB,
+     MIG_SCOPE_INSTANCE, 1},
+    {"DCGM_FI_DEV_FB_USED", "gauge", "Used memory (in MiB).", MIG_METER_MEMORY_USED_MIB,
+     MIG_SCOPE_INSTANCE, 1},
+    {"DCGM_FI_DEV_FB_RESERVED", "gauge", "Memory that the driver keeps for itself (in MiB).",
+     MIG_METER_MEMORY_RESERVED_MIB, MIG_SCOPE_INSTANCE, 1},
+    {"DCGM_FI_DEV_ECC_SBE_VOL_TOTAL", "counter",
+     "Corrected memory errors since the driver was loaded.", MIG_METER_ECC_CORRECTED_VOLATILE_COUNT,
+     MIG_SCOPE_GPU, 1},
+    {"DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", "counter",
+     "Uncorrectable memory errors since the driver was loaded.",
+     MIG_METER_ECC_UNCORRECTED_VOLATILE_COUNT, MIG_SCOPE_GPU, 1},
+    {"DCGM_FI_DEV_ECC_SBE_AGG_TOTAL", "counter", "Corrected memory errors of the GPU's life.",
+     MIG_METER_ECC_CORRECTED_AGGREGATE_COUNT, MIG_SCOPE_GPU, 1},
+    {"DCGM_FI_DEV_ECC_DBE_AGG_TOTAL", "counter", "Uncorrectable memory errors of the GPU's life.",
+     MIG_METER_ECC_UNCORRECTED_AGGREGATE_COUNT, MIG_SCOPE_GPU, 1},
+    {"DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS", "counter",
+     "Memory rows remapped for uncorrectable errors.", MIG_METER_REMAPPED_UNCORRECTABLE_COUNT,
+     MIG_SCOPE_GPU, 1},
+    {"DCGM_FI_DEV_CORRECTABLE_REMAPPED_ROWS", "counter",
+     "Memory rows remapped for corrected errors.", MIG_METER_REMAPPED_CORRECTABLE_COUNT,
+     MIG_SCOPE_GPU, 1},
+    {"DCGM_FI_DEV_ROW_REMAP_PENDING", "gauge", "Whether remapped rows wait for a reset.",
+     MIG_METER_REMAP_PENDING, MIG_SCOPE_GPU, 1},
+    {"DCGM_FI_DEV_ROW_REMAP_FAILURE", "gauge", "Whether remapping of rows has failed.",
+     MIG_METER_REMAP_FAILURE, MIG_SCOPE_GPU, 1},
+    {"DCGM_FI_DEV_CLOCK_THROTTLE_REASONS", "gauge", "Why clocks are held back, as a mask.",
+     MIG_METER_CLOCK_EVENT_REASONS, MIG_SCOPE_GPU, 1},
+    {"DCGM_FI_PROF_GR_ENGINE_ACTIVE", "gauge", "Part of the time that the graphics engine is busy.",
+     MIG_METER_GRAPHICS_ACTIVE_PPM, MIG_SCOPE_INSTANCE, 1000000},
+    {"DCGM_FI_PROF_SM_ACTIVE", "gauge", "Part of the time that a multiprocessor has work.",
+     MIG_METER_SM_ACTIVE_PPM, MIG_SCOPE_INSTANCE, 1000000},
+    {"DCGM_FI_PROF_SM_OCCUPANCY", "gauge", "Part of the warps that are resident.",
+     MIG_METER_SM_OCCUPANCY_PPM, MIG_SCOPE_INSTANCE, 1000000},
+    {"DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", "gauge", "Part of the time that tensor cores are busy.",
+     MIG_METER_TENSOR_ACTIVE_PPM, MIG_SCOPE_INSTANCE, 1000000},
+    {"DCGM_FI_PROF_DRAM_ACTIVE", "gauge", "Part of the time that the memory interface is busy.",
+     MIG_METER_DRAM_ACTIVE_PPM, MIG_SCOPE_INSTANCE, 1000000},
+    {"DCGM_FI_PROF_PCIE_TX_BYTES", "gauge", "Bytes sent over PCIe in a second.",
+     MIG_METER_PCIE_SENT_BYTES_PER_S, MIG_SCOPE_INSTANCE, 1},
+    {"DCGM_FI_PROF_PCIE_RX_BYTES", "gauge", "Bytes received over PCIe in a second.",
+     MIG_METER_PCIE_RECEIVED_BYTES_PER_S, MIG_SCOPE_INSTANCE, 1},
+};
+
+const struct mig_meter_family *mig_meter_family(size_t index)
+{
+    return index < MIG_ARRAY_SIZE(families) ? &families[index] : NULL;
+}
