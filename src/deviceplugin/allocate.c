@@ -241,7 +241,8 @@ static size_t cdi_names(struct maker *maker, char **names)
         names[count++] = text(maker, MIG_DP_CDI_VENDOR "/gpu=%s", maker->slices[i]->uuid);
     }
     for (int class = MIG_DP_CDI_GDRCOPY; class < MIG_DP_CDI_CLASS_COUNT; class ++) {
-        if (mig_dp_cdi_wanted(maker->allocation->config, (enum mig_dp_cdi_class) class)) {
+        if (mig_dp_cdi_wanted(maker->allocation->config, maker->allocation->host,
+                              (enum mig_dp_cdi_class) class)) {
             names[count++] = text(maker, MIG_DP_CDI_VENDOR "/%s=%s",
                                   mig_dp_cdi_class_name((enum mig_dp_cdi_class) class), all[class]);
         }

@@ -44,11 +44,8 @@ void mig_dp_cdi_file_name(enum mig_dp_cdi_class class, char *buffer, size_t size
     snprintf(buffer, size, "%s-%s.json", MIG_DP_CDI_VENDOR, classes[class].name);
 }
 
-bool mig_dp_cdi_wanted(const struct mig_dp_config *config, enum mig_dp_cdi_class class)
+static bool is_asked_for(const struct mig_dp_config *config, enum mig_dp_cdi_class class)
 {
-    if (!(config->list_strategies & MIG_DP_LIST_CDI)) {
-        return false;
-    }
     switch (class) {
     case MIG_DP_CDI_GPU:
         return true;
@@ -64,6 +61,17 @@ bool mig_dp_cdi_wanted(const struct mig_dp_config *config, enum mig_dp_cdi_class
         break;
     }
     return false;
+}
+
+bool mig_dp_cdi_wanted(const struct mig_dp_config *config, const struct mig_dp_host *host,
+                       enum mig_dp_cdi_class class)
+{
+    bool there = class == MIG_DP_CDI_GPU;
+
+    for (size_t i = 0; !there && i < CLASS_NODES_MAX && classes[class].nodes[i]; i++) {
+        there = mig_dp_host_has_node(host, classes[class].nodes[i]);
+    }
+    return there && (config->list_strategies & MIG_DP_LIST_CDI) && is_asked_for(config, class);
 }
 
 static const char *without_slash(const char *root)

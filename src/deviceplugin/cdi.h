@@ -34,8 +34,9 @@ const char *mig_dp_cdi_class_name(enum mig_dp_cdi_class class);
 /* "k8s.device-plugin.nvidia.com-gpu.json" */
 void mig_dp_cdi_file_name(enum mig_dp_cdi_class class, char *buffer, size_t size);
 
-/* True when the settings ask for the class. */
-bool mig_dp_cdi_wanted(const struct mig_dp_config *config, enum mig_dp_cdi_class class);
+/* True when the settings ask for the class and the host has what is in it. */
+bool mig_dp_cdi_wanted(const struct mig_dp_config *config, const struct mig_dp_host *host,
+                       enum mig_dp_cdi_class class);
 
 struct mig_dp_cdi_input {
     const struct mig_dp_config *config;

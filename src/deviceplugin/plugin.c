@@ -315,7 +315,7 @@ static int write_class(struct mig_deviceplugin *plugin, enum mig_dp_cdi_class cl
     char name[128];
     int result = MIG_OK;
 
-    if (mig_dp_cdi_wanted(plugin->options.config, class)) {
+    if (mig_dp_cdi_wanted(plugin->options.config, &plugin->options.host, class)) {
         result = mig_dp_cdi_make(&input, class, &text, error);
     }
     if (result < 0) {

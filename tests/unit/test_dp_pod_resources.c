@@ -8,8 +8,8 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
-#include "deviceplugin/protobuf.h"
 #include "deviceplugin/pod_resources.h"
+#include "deviceplugin/protobuf.h"
 #include "pod_resources.pb-c.h"
 #include <string.h>
 
