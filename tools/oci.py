@@ -19,6 +19,8 @@ import subprocess
 import tarfile
 
 LOADER = "/lib64/ld-linux-x86-64.so.2"
+LIBRARIES = "/usr/lib/x86_64-linux-gnu"
+GLIBC = ("libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "librt.so.1")
 
 
 def date():
@@ -54,6 +56,12 @@ class Image:
         self.file(path, source, 0o755)
         for name, library in sorted(libraries(source).items()):
             self.file(name, library, 0o755)
+
+    def loader(self):
+        """The C library as a whole: what comes from outside, as the driver's library, needs more."""
+        for name in GLIBC:
+            self.file(f"{LIBRARIES}/{name}", f"{LIBRARIES}/{name}", 0o755)
+        self.file(LOADER, os.path.realpath(LOADER), 0o755)
 
     # ---- writing ----
 
@@ -153,8 +161,9 @@ def libraries(source):
         match = re.match(r"\s*(?:(\S+) => )?(/\S+) \(0x", line)
         if match:
             name, path = match.groups()
-            found[path if name is None else f"/usr/lib/x86_64-linux-gnu/{name}"] = path
+            found[path if name is None else f"{LIBRARIES}/{name}"] = path
         elif "not found" in line:
             raise RuntimeError(f"{source} needs {line.strip()}")
+    # where the loader is, is part of every program
     return {LOADER if os.path.basename(name).startswith("ld-linux") else name: path
             for name, path in found.items()}

@@ -10,6 +10,7 @@ from oci import Image, libraries  # noqa: E402  (after the path is set)
 
 BUSYBOX = "/bin/busybox"
 BUSYBOX_IMAGE = "migd.test/busybox:1"
+PEERS_IMAGE = "migd.test/nvidia:1"
 
 
 def add_busybox(image, names=()):
@@ -36,3 +37,17 @@ def busybox(path):
         image.directory(name, 0o1777 if name == "/tmp" else 0o755)
     image.save(path, command=["/bin/sleep", "2147483647"],
                environment={"PATH": "/usr/local/bin:/usr/bin:/bin"})
+
+
+def peers(path, directory):
+    """NVIDIA's device plugin and feature discovery, as tests/clients/fetch-peers built them."""
+    image = Image(PEERS_IMAGE)
+    add_busybox(image)
+    image.directory("/tmp", 0o1777)
+    for name in ("nvidia-device-plugin", "gpu-feature-discovery"):
+        image.program(f"/usr/bin/{name}", directory / "device-plugin" / name)
+    image.save(path, command=["/usr/bin/nvidia-device-plugin"],
+               environment={"PATH": "/usr/local/bin:/usr/bin:/bin",
+                            "NVIDIA_VISIBLE_DEVICES": "all",
+                            "NVIDIA_MIG_MONITOR_DEVICES": "all",
+                            "NVIDIA_DRIVER_CAPABILITIES": "utility"})
