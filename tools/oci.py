@@ -164,6 +164,5 @@ def libraries(source):
             found[path if name is None else f"{LIBRARIES}/{name}"] = path
         elif "not found" in line:
             raise RuntimeError(f"{source} needs {line.strip()}")
-    # where the loader is, is part of every program
     return {LOADER if os.path.basename(name).startswith("ld-linux") else name: path
             for name, path in found.items()}

@@ -3,10 +3,10 @@
 import subprocess
 import sys
 
-from layout import BUILD, SOURCE
+from layout import SOURCE
 
 sys.path.insert(0, str(SOURCE / "tools"))
-from oci import Image, libraries  # noqa: E402  (after the path is set)
+from oci import Image  # noqa: E402  (after the path is set)
 
 BUSYBOX = "/bin/busybox"
 BUSYBOX_IMAGE = "migd.test/busybox:1"
@@ -27,12 +27,11 @@ def add_busybox(image, names=()):
 def busybox(path):
     """The image of test pods, and of pod sandboxes: by default it waits for ever.
 
-    It has the libraries that nvidia-smi needs, which comes from outside, as in any CUDA image.
+    It has a C library, because nvidia-smi comes from outside, as into any CUDA image.
     """
     image = Image(BUSYBOX_IMAGE)
     add_busybox(image)
-    for name, library in libraries(BUILD / "src/emulator/nvidia-smi").items():
-        image.file(name, library, 0o755)
+    image.loader()
     for name in ("/tmp", "/proc", "/sys", "/dev", "/run", "/etc"):
         image.directory(name, 0o1777 if name == "/tmp" else 0o755)
     image.save(path, command=["/bin/sleep", "2147483647"],
@@ -46,6 +45,7 @@ def peers(path, directory):
     image.directory("/tmp", 0o1777)
     for name in ("nvidia-device-plugin", "gpu-feature-discovery"):
         image.program(f"/usr/bin/{name}", directory / "device-plugin" / name)
+    image.loader()
     image.save(path, command=["/usr/bin/nvidia-device-plugin"],
                environment={"PATH": "/usr/local/bin:/usr/bin:/bin",
                             "NVIDIA_VISIBLE_DEVICES": "all",
