@@ -10,13 +10,17 @@ import http.client
 import json
 import os
 import pathlib
+import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 import unittest
 
+import images
+import peers
 from layout import API_URL, BUILD, HERE, PROGRAMS, Cluster
 from supervise import ask
 
@@ -24,6 +28,8 @@ COMMAND = str(HERE / "cluster")
 IMAGE = "migd.test/busybox:1"
 LIMIT_S = 60
 MIGEMU = str(BUILD / "src/emulator/migemu")
+# what `make image` has made
+MIGD_ARCHIVE = BUILD.parent / (BUILD.name + "-image") / "migd.tar"
 
 
 def why_not():
@@ -79,6 +85,15 @@ class TestCluster:
             raise AssertionError(f"cluster up: {done.stdout}{done.stderr}(logs: {logs})")
         self.layout = Cluster.load(self.directory)
         atexit.register(self.down)
+
+    @classmethod
+    def attach(cls, directory):
+        """One that somebody else has started, and will end."""
+        cluster = cls.__new__(cls)
+        cluster.scratch = pathlib.Path(directory) / "absent"
+        cluster.directory = pathlib.Path(directory)
+        cluster.layout = Cluster.load(directory)
+        return cluster
 
     def down(self):
         if self.scratch.exists():
@@ -174,9 +189,87 @@ class TestCluster:
             raise AssertionError(f"migemu {verb}: {done.stderr}")
         return done.stdout
 
+    def remember(self, node):
+        self.migemu(node, "snapshot", self.layout.path("nodes", node, "first"))
+
+    def forget(self, node):
+        """Brings a node back to what it was: no pods, none of its GPU labels, the first GPU state."""
+        self.output("delete", "pods", "--all", "--now", "--wait=true")
+        labels = [f"{name}-" for name in self.labels(node) if name.startswith("nvidia.com/")]
+        if labels:
+            self.output("label", "node", node, *labels)
+        self.migemu(node, "restore", self.layout.path("nodes", node, "first"))
+
     def tell(self, line, node=None):
         path = ["nodes", node] if node else []
         return ask(self.layout.path(*path, "control.sock"), line)
+
+
+class NodeProcess:
+    """A program that runs on a node as the node's root, with its output in a file."""
+
+    def __init__(self, cluster, node, argv, environment=None):
+        self.log = cluster.layout.path("log", f"{node}-{secrets.token_hex(3)}.out")
+        words = [f"{name}={value}" for name, value in (environment or {}).items()]
+        with open(self.log, "wb") as log:
+            self.entered = subprocess.Popen(
+                [COMMAND, "-C", cluster.directory, "exec", node, "--", "env", *words, *argv],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.pid = until(self.find, f"{argv[0]} did not start: {self.output()}", 15, 0.02)
+
+    def find(self):
+        """The command: nsenter's child, because a PID namespace begins with a child."""
+        if self.entered.poll() is not None:
+            raise AssertionError(f"it ended at once: {self.output()}")
+        found = children(self.entered.pid)
+        return found[0] if found else None
+
+    def output(self):
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def is_running(self):
+        return self.entered.poll() is None
+
+    def kill(self, number=signal.SIGKILL, limit_s=20):
+        """Signals the program, and with SIGKILL all it has started; waits for its end."""
+        family = descendants(self.pid) if number == signal.SIGKILL else []
+        for pid in [self.pid, *family]:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+        self.entered.wait(limit_s)
+
+    def usage(self):
+        """(CPU seconds, resident MiB) of the program and all below it, now."""
+        tick = os.sysconf("SC_CLK_TCK")
+        cpu_s = rss_mib = 0.0
+        for pid in [self.pid, *descendants(self.pid)]:
+            try:
+                fields = pathlib.Path(f"/proc/{pid}/stat").read_text(
+                    encoding="utf-8").rsplit(")", 1)[1].split()
+                rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8")
+            except OSError:
+                continue
+            cpu_s += sum(int(one) for one in fields[11:15]) / tick
+            rss_mib += sum(int(line.split()[1]) for line in rollup.splitlines()
+                           if line.startswith("Rss:")) / 1024
+        return cpu_s, rss_mib
+
+
+def children(pid):
+    try:
+        text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    return [int(word) for word in text.split()]
+
+
+def descendants(pid):
+    found = []
+    for child in children(pid):
+        found += [child, *descendants(child)]
+    return found
 
 
 SHARED_OPTIONS = ("--node", "A30", "--node", "A30", "--node", "A100-SXM4-40GB*8")
@@ -184,9 +277,27 @@ _shared = []
 
 
 def shared():
+    """The cluster of this run. With MIGD_CLUSTER_AT, one that runs already, which is then kept."""
     if not _shared:
-        _shared.append(TestCluster(*SHARED_OPTIONS))
+        at = os.environ.get("MIGD_CLUSTER_AT")
+        cluster = TestCluster.attach(at) if at else TestCluster(*SHARED_OPTIONS, *image_options())
+        for worker in cluster.layout.workers:
+            cluster.remember(worker.name)
+        _shared.append(cluster)
     return _shared[0]
+
+
+def image_options():
+    """Images to import beside the test image: those of the peers and of migd, where they are there."""
+    options = []
+    if peers.has("device-plugin"):
+        path = pathlib.Path(tempfile.gettempdir()) / f"migd-peers-{os.getpid()}.tar"
+        images.peers(path, peers.PEERS)
+        atexit.register(path.unlink, missing_ok=True)
+        options += ["--image", str(path)]
+    if MIGD_ARCHIVE.exists():
+        options += ["--image", str(MIGD_ARCHIVE)]
+    return options
 
 
 def end_shared():
