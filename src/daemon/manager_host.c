@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the machine asks of this machine: the kubelet's word on holders, and the helper's work. */
+#include "base/cleanup.h"
+#include "daemon/log.h"
+#include "daemon/manager_internal.h"
+#include "deviceplugin/pod_resources.h"
+#include <errno.h>
+#include <string.h>
+
+#define SERVICE_STOP_MS 30000u
+#define SERVICE_START_MS 120000u
+
+/* --- holders --- */
+
+struct holders_task {
+    struct task task;
+    struct mig_pod_resources_call *call;
+};
+
+static void holders_release(struct task *task)
+{
+    mig_pod_resources_cancel(((struct holders_task *)task)->call);
+}
+
+static void holders_told(struct mig_pod_devices *devices, const struct mig_error *error, void *data)
+{
+    struct holders_task *task = data;
+    MIG_AUTO_FREE struct mig_manager_holder *list = NULL;
+    struct mig_manager_holders holders = {0};
+    struct mig_manager_event event = {.holders = &holders};
+
+    task->call = NULL;
+    if (error) {
+        task_result(&task->task, MIG_E_FAILED, 0, error);
+        return;
+    }
+    list = calloc(devices->count + 1, sizeof(*list));
+    if (!list) {
+        mig_pod_devices_free(devices);
+        task_result(&task->task, MIG_E_FAILED, 0, NULL);
+        return;
+    }
+    holders.truncated = devices->count > MIG_MANAGER_HOLDERS_MAX;
+    for (size_t i = 0; i < devices->count && i < MIG_MANAGER_HOLDERS_MAX; i++) {
+        const struct mig_pod_device *device = &devices->items[i];
+
+        list[holders.count++] = (struct mig_manager_holder){
+            .namespace_name = device->namespace_name,
+            .pod = device->pod,
+            .uid = "",
+            .device = device->device,
+        };
+    }
+    holders.holders = list;
+    task_answer(&task->task, &event, NULL);
+    mig_pod_devices_free(devices);
+}
+
+static void kubelet_opened(int fd, const struct mig_error *error, void *data)
+{
+    struct holders_task *task = data;
+    struct mig_pod_resources_options options = {.fd = fd, .done = holders_told, .data = task};
+    struct mig_error problem;
+
+    task->task.helper_answers = false;
+    if (!task->task.role) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        task_result(&task->task, MIG_E_FAILED, 0, NULL);
+        return;
+    }
+    if (error) {
+        task_result(&task->task, MIG_E_FAILED, 0, error);
+        return;
+    }
+    if (mig_pod_resources_ask(task->task.role->options.loop, &options, &task->call, &problem) < 0) {
+        close(fd);
+        task_result(&task->task, MIG_E_FAILED, 0, &problem);
+    }
+}
+
+void host_read_holders(struct manager_role *role, const struct mig_manager_action *action)
+{
+    const struct role_later nobody = {.id = action->id, .with_holders = true};
+    struct holders_task *task;
+    struct mig_error error;
+    int rc;
+
+    if (!role->options.kube) {
+        role_answer_later(role, &nobody); /* no pods here; processes are in the snapshot */
+        return;
+    }
+    task = task_new(role, action, sizeof(*task), holders_release);
+    if (!task) {
+        return;
+    }
+    task->task.helper_answers = true;
+    rc = mig_helper_open_socket(role->options.helper, MIG_HELPER_POD_RESOURCES, "", kubelet_opened,
+                                task, &error);
+    if (rc < 0) {
+        task_answer_later(&task->task, rc, 0, &error);
+    }
+}
+
+/* --- snapshot and change --- */
+
+static void node_read(struct mig_node *node, const struct mig_error *error, void *data)
+{
+    struct task *task = data;
+    struct mig_manager_event event = {.result = error ? MIG_E_FAILED : 0, .error = error};
+
+    task_answer(task, &event, node);
+}
+
+void host_read_node(struct manager_role *role, const struct mig_manager_action *action)
+{
+    struct task *task = task_new(role, action, sizeof(*task), NULL);
+    struct mig_error error;
+    int rc;
+
+    if (!task) {
+        return;
+    }
+    task->helper_answers = true;
+    rc = mig_helper_read(role->options.helper, node_read, task, &error);
+    if (rc < 0) {
+        task_answer_later(task, rc, 0, &error);
+    }
+}
+
+static void progress(const struct mig_apply_progress *progress, void *data)
+{
+    (void)data;
+    log_write(LOG_LEVEL_DEBUG, "manager", NULL, 0, "GPU %d: %s (%u of %u)",
+              progress->gpu == MIG_ID_NONE ? -1 : (int)progress->gpu, progress->text,
+              progress->step, progress->step_count);
+}
+
+static void applied(int result, const struct mig_apply_report *report, struct mig_node *node,
+                    const struct mig_error *error, void *data)
+{
+    struct task *task = data;
+    struct mig_manager_event event = {
+        .result = result, .error = error, .mode_pending = report && report->mode_pending};
+
+    if (report) {
+        log_write(LOG_LEVEL_INFO, "helper", NULL, 0,
+                  "%s in %u ms: %u GPU instances destroyed, %u created; compute instances %u, %u; "
+                  "%u mode changes, %u resets",
+                  result == 0           ? "applied"
+                  : report->rolled_back ? "failed and put back"
+                                        : "not applied",
+                  report->elapsed_ms, report->gi_destroyed, report->gi_created,
+                  report->ci_destroyed, report->ci_created, report->mode_changed,
+                  report->reset_count);
+    }
+    task_answer(task, &event, node);
+}
+
+void host_apply(struct manager_role *role, const struct mig_manager_action *action)
+{
+    struct task *task = task_new(role, action, sizeof(*task), NULL);
+    const struct mig_helper_apply apply = {
+        .node = action->node,
+        .goal = action->goal,
+        .policies = action->policies,
+        .skip_reset = action->skip_reset,
+        .progress = progress,
+        .done = applied,
+        .data = task,
+    };
+    struct mig_error error;
+    int rc;
+
+    if (!task) {
+        return;
+    }
+    task->helper_answers = true;
+    rc = mig_helper_apply(role->options.helper, &apply, &error);
+    if (rc < 0) {
+        task_answer_later(task, rc, 0, &error);
+    }
+}
+
+/* --- one thing after the other on the host --- */
+
+struct host_task {
+    struct task task;
+    enum mig_helper_host what;
+    unsigned timeout_ms;
+    bool goes_on;   /* after a failure */
+    char **names;   /* NULL-terminated copies */
+    size_t at;      /* the one that is under way */
+    char **changed; /* of names, those that were */
+    size_t changed_count;
+    int result;
+    struct mig_error error;
+    enum mig_helper_host then; /* after all; MIG_HELPER_HOST_COUNT = nothing */
+};
+
+static void host_release(struct task *task)
+{
+    struct host_task *host = (struct host_task *)task;
+
+    for (size_t i = 0; host->names && host->names[i]; i++) {
+        free(host->names[i]);
+    }
+    free(host->names);
+    free(host->changed);
+}
+
+static void host_answer(struct host_task *host)
+{
+    struct mig_manager_event event = {
+        .result = host->result,
+        .error = host->result < 0 ? &host->error : NULL,
+        .names = (const char *const *)host->changed,
+        .name_count = host->changed_count,
+    };
+
+    host->task.helper_answers = false;
+    task_answer(&host->task, &event, NULL);
+}
+
+static int host_next(struct host_task *host);
+
+static void host_done(bool changed, const struct mig_error *error, void *data)
+{
+    struct host_task *host = data;
+
+    if (error) {
+        if (host->result == 0) {
+            host->error = *error;
+            mig_error_prefix(&host->error, "%s", host->names[host->at]);
+        }
+        host->result = MIG_E_FAILED;
+    } else if (changed) {
+        host->changed[host->changed_count++] = host->names[host->at];
+    }
+    host->at++;
+    if (host->task.role && (host->result == 0 || host->goes_on) && host_next(host) == 0) {
+        return;
+    }
+    host_answer(host);
+}
+
+/* 0 when the next one is on its way; 1 when there is none; negative when it could not be asked. */
+static int host_next(struct host_task *host)
+{
+    struct mig_error error;
+    int rc;
+
+    if (!host->names[host->at]) {
+        return 1;
+    }
+    host->task.helper_answers = true;
+    rc = mig_helper_host(host->task.role->options.helper, host->what, host->names[host->at],
+                         host->timeout_ms, host_done, host, &error);
+    if (rc < 0) {
+        host->result = rc;
+        host->error = error;
+    }
+    return rc;
+}
+
+static void host_begin(struct manager_role *role, const struct mig_manager_action *action,
+                       const struct host_task *plan, const char *const *names, size_t count)
+{
+    struct host_task *host = task_new(role, action, sizeof(*host), host_release);
+    size_t copied = 0;
+    int rc;
+
+    if (!host) {
+        return;
+    }
+    host->what = plan->what;
+    host->timeout_ms = plan->timeout_ms;
+    host->goes_on = plan->goes_on;
+    host->names = calloc(count + 1, sizeof(*host->names));
+    host->changed = calloc(count + 1, sizeof(*host->changed));
+    while (host->names && host->changed && copied < count) {
+        host->names[copied] = strdup(names[copied]);
+        if (!host->names[copied]) {
+            break;
+        }
+        copied++;
+    }
+    if (!host->names || !host->changed || copied < count) {
+        (void)mig_error_set_errno(&host->error, MIG_E_FAILED, ENOMEM, "could not begin");
+        task_answer_later(&host->task, MIG_E_FAILED, 0, &host->error);
+        return;
+    }
+    rc = host_next(host);
+    if (rc != 0) {
+        host->task.helper_answers = false;
+        task_answer_later(&host->task, rc > 0 ? 0 : rc, 0, rc > 0 ? NULL : &host->error);
+    }
+}
+
+void host_services(struct manager_role *role, const struct mig_manager_action *action)
+{
+    bool stop = action->kind == MIG_MANAGER_STOP_SERVICES;
+    const struct host_task plan = {
+        .what = stop ? MIG_HELPER_UNIT_STOP : MIG_HELPER_UNIT_START,
+        .timeout_ms = stop ? SERVICE_STOP_MS : SERVICE_START_MS,
+        .goes_on = !stop,
+    };
+
+    host_begin(role, action, &plan, action->services, action->service_count);
+}
+
+void host_reboot(struct manager_role *role, const struct mig_manager_action *action)
+{
+    const struct host_task plan = {.what = MIG_HELPER_REBOOT};
+    const char *const names[] = {""};
+
+    host_begin(role, action, &plan, names, 1);
+}
+
+/* --- CDI --- */
+
+static void cdi_written(bool changed, const struct mig_error *error, void *data)
+{
+    struct task *task = data;
+
+    (void)changed;
+    task_result(task, error ? MIG_E_FAILED : 0, 0, error);
+}
+
+static void caps_made(bool changed, const struct mig_error *error, void *data)
+{
+    struct task *task = data;
+    struct mig_error problem;
+
+    (void)changed;
+    if (error || !task->role) {
+        task_result(task, error ? MIG_E_FAILED : 0, 0, error);
+    } else if (mig_helper_host(task->role->options.helper, MIG_HELPER_CDI_MANAGEMENT, "", 0,
+                               cdi_written, task, &problem) < 0) {
+        task_result(task, MIG_E_FAILED, 0, &problem);
+    }
+}
+
+void host_refresh_cdi(struct manager_role *role, const struct mig_manager_action *action)
+{
+    struct task *task = task_new(role, action, sizeof(*task), NULL);
+    struct mig_error error;
+    int rc;
+
+    if (!task) {
+        return;
+    }
+    task->helper_answers = true;
+    rc = mig_helper_host(role->options.helper, MIG_HELPER_CAPS_NODES, "", 0, caps_made, task,
+                         &error);
+    if (rc < 0) {
+        task_answer_later(task, rc, 0, &error);
+    }
+}
+
+/* --- the record --- */
+
+static void saved(const struct mig_error *error, void *data)
+{
+    (void)data;
+    if (error) {
+        log_error(LOG_LEVEL_WARNING, "helper", error, "the geometry is not kept for the next boot");
+    }
+}
+
+static void state_file_written(bool changed, const struct mig_error *error, void *data)
+{
+    (void)changed;
+    (void)data;
+    if (error) {
+        log_error(LOG_LEVEL_WARNING, "helper", error,
+                  "nvidia-mig-manager's state file is not up to date");
+    }
+}
+
+void host_save_record(struct manager_role *role, const struct mig_manager_action *action)
+{
+    const struct mig_manager_record *record = action->record;
+    struct mig_error error;
+
+    if (record_write(role->options.agent_dir, record, &error) < 0) {
+        log_error(LOG_LEVEL_WARNING, "manager", &error, "the config is not kept for the next boot");
+    }
+    if (!record->label || !record->label[0]) {
+        return;
+    }
+    if ((!record->reboot_label || !record->reboot_label[0]) &&
+        mig_helper_save(role->options.helper, record->label, saved, NULL, &error) < 0) {
+        saved(&error, NULL);
+    }
+    if (role->options.values->texts[DAEMON_HOST_STATE_FILE][0] &&
+        mig_helper_host(role->options.helper, MIG_HELPER_STATE_FILE, record->label, 0,
+                        state_file_written, NULL, &error) < 0) {
+        state_file_written(false, &error, NULL);
+    }
+}
