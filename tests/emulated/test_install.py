@@ -39,7 +39,8 @@ class Install(unittest.TestCase):
         commands = re.findall(r"^  (\S+) ", run([MIGCTL, "help"]).stdout.split("\n\n")[2], re.M)
         wanted = {"migctl", "migemu", "nvidia-smi", "nvidia-mig-parted", "libmig.so", "libmig.so.0",
                   "libnvidia-ml.so.1", "libmig.pc", "config.yaml", "mig.h", "_migctl",
-                  "migctl.fish", "migctl.1", "migemu.1"} | {f"migctl-{name}.1" for name in commands}
+                  "migctl.fish", "migctl.1", "migemu.1", "migd", "nvidia-mig-manager", "_migd",
+                  "migd.fish", "migd.8", "migd.service"} | {f"migctl-{name}.1" for name in commands}
         self.assertGreater(len(commands), 10)
         self.assertEqual(wanted - set(self.files), set())
 
