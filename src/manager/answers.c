@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SERVICE_TRIES_MAX 5u
+#define SERVICE_TOLD_AFTER 5u /* tries to start them again, that never end */
 
 /* ---- who holds what -------------------------------------------------------------------------- */
 
@@ -146,22 +146,32 @@ static void on_client_pods(struct mig_manager *manager, const struct mig_manager
     }
 }
 
+/* Beside those of before that are not back yet. */
+static void add_stopped(struct mig_manager_clients *clients, const char *name)
+{
+    for (size_t i = 0; i < clients->stopped_count; i++) {
+        if (strcmp(clients->stopped[i], name) == 0) {
+            return;
+        }
+    }
+    if (clients->stopped_count < MIG_MANAGER_SERVICES_MAX) {
+        (void)mig_text_copy(clients->stopped[clients->stopped_count++], sizeof(clients->stopped[0]),
+                            name);
+    }
+}
+
 static void on_stopped(struct mig_manager *manager, const struct mig_manager_event *event)
 {
     struct mig_manager_clients *clients = &manager->clients;
 
     clients->stopped_done = true;
-    clients->stopped_count = 0;
     if (event->result != MIG_OK && !event->names) { /* not known: any of them may be down */
-        for (; clients->stopped_count < manager->service_count; clients->stopped_count++) {
-            (void)mig_text_copy(clients->stopped[clients->stopped_count],
-                                sizeof(clients->stopped[0]),
-                                manager->services[clients->stopped_count]);
+        for (size_t i = 0; i < manager->service_count; i++) {
+            add_stopped(clients, manager->services[i]);
         }
     }
-    for (size_t i = 0; i < event->name_count && i < MIG_MANAGER_SERVICES_MAX; i++) {
-        (void)mig_text_copy(clients->stopped[clients->stopped_count++], sizeof(clients->stopped[0]),
-                            event->names[i]);
+    for (size_t i = 0; i < event->name_count; i++) {
+        add_stopped(clients, event->names[i]);
     }
     if (event->result != MIG_OK) {
         mig_manager_say(manager, MIG_MANAGER_WARNING, "MigServices",
@@ -174,19 +184,19 @@ static void on_started(struct mig_manager *manager, const struct mig_manager_eve
 {
     struct mig_manager_clients *clients = &manager->clients;
 
-    if (event->result != MIG_OK && clients->start_retry.failure_count < SERVICE_TRIES_MAX) {
-        mig_manager_backoff(manager, &clients->start_retry, manager->options.poll_ms,
-                            manager->options.retry_max_ms);
+    if (event->result == MIG_OK) {
+        clients->stopped_count = 0;
+        clients->start_retry = (struct mig_manager_retry){0};
         return;
     }
-    if (event->result != MIG_OK) {
+    mig_manager_backoff(manager, &clients->start_retry, manager->options.poll_ms,
+                        manager->options.retry_max_ms);
+    if (clients->start_retry.failure_count >= SERVICE_TOLD_AFTER) {
         mig_manager_say(manager, MIG_MANAGER_WARNING, "MigServices",
                         "host services that were stopped for the change could not all be started "
                         "again: %s",
                         event->error ? event->error->message : "no answer");
     }
-    clients->stopped_count = 0;
-    clients->start_retry = (struct mig_manager_retry){0};
 }
 
 static void on_cdi(struct mig_manager *manager, const struct mig_manager_event *event)

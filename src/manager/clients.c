@@ -141,18 +141,16 @@ static void change_list(struct mig_manager *manager, const char *key, bool has, 
     }
 }
 
-static bool pause_labels(struct mig_manager *manager)
+static void pause_labels(struct mig_manager *manager)
 {
     const struct mig_manager_seen *seen = &manager->seen;
     struct mig_words words = mig_words_start(manager->paused_text, sizeof(manager->paused_text));
-    bool any = false;
 
     for (unsigned i = 0; i < MIG_MANAGER_CLIENT_COUNT; i++) {
         struct mig_manager_label prior = seen->deploy[i];
 
         if (can_be_paused(seen, i)) {
             change_label(manager, i, MIG_MANAGER_PAUSED);
-            any = true;
         } else if (is_paused(&seen->deploy[i])) {
             prior_of(seen, i, &prior);
         } else {
@@ -162,13 +160,11 @@ static bool pause_labels(struct mig_manager *manager)
     }
     change_list(manager, MIG_MANAGER_ANNOTATION_PAUSED, seen->has_paused, seen->paused,
                 manager->paused_text);
-    return any;
 }
 
-static bool restore_labels(struct mig_manager *manager)
+static void restore_labels(struct mig_manager *manager)
 {
     const struct mig_manager_seen *seen = &manager->seen;
-    bool any = false;
 
     for (unsigned i = 0; i < MIG_MANAGER_CLIENT_COUNT; i++) {
         struct mig_manager_label prior;
@@ -177,11 +173,9 @@ static bool restore_labels(struct mig_manager *manager)
             prior_of(seen, i, &prior);
             (void)mig_text_copy(manager->values[i], sizeof(manager->values[i]), prior.value);
             change_label(manager, i, prior.present ? manager->values[i] : NULL);
-            any = true;
         }
     }
     change_list(manager, MIG_MANAGER_ANNOTATION_PAUSED, seen->has_paused, seen->paused, "");
-    return any;
 }
 
 /* What will be stopped, then what was, then nothing. */
@@ -201,10 +195,14 @@ static void change_services(struct mig_manager *manager)
                 manager->seen.services, manager->services_text);
 }
 
-bool mig_manager_client_changes(struct mig_manager *manager)
+void mig_manager_client_changes(struct mig_manager *manager)
 {
     change_services(manager);
-    return manager->clients.hold ? pause_labels(manager) : restore_labels(manager);
+    if (manager->clients.hold) {
+        pause_labels(manager);
+    } else {
+        restore_labels(manager);
+    }
 }
 
 void mig_manager_adopt_services(struct mig_manager *manager)
@@ -312,9 +310,10 @@ bool mig_manager_hold_clients(struct mig_manager *manager)
 {
     struct mig_manager_clients *clients = &manager->clients;
 
-    /* Services on their way up are let come up first. */
+    /* Services on their way up are let come up first, or fail. */
     if (mig_manager_busy(manager, MIG_MANAGER_OP_START) ||
-        (!clients->hold && clients->stopped_count > 0 && !mig_manager_free_clients(manager))) {
+        (!clients->hold && clients->stopped_count > 0 && clients->start_retry.failure_count == 0 &&
+         !mig_manager_free_clients(manager))) {
         return false;
     }
     if (!clients->hold) {
@@ -330,7 +329,9 @@ bool mig_manager_hold_clients(struct mig_manager *manager)
     if (is_too_late(manager)) {
         return false;
     }
-    if (!all_paused(&manager->seen) ||
+    /* Written down before anything is stopped; a patch under way may be undoing that. */
+    if (manager->patch_lost || mig_manager_busy(manager, MIG_MANAGER_OP_PATCH) ||
+        !all_paused(&manager->seen) ||
         (manager->service_count > 0 && !clients->stopped_done && !manager->seen.has_services)) {
         return false; /* publish writes it */
     }

@@ -89,6 +89,10 @@ void mig_manager_see_object(struct mig_manager *manager, const struct mig_manage
     if (is_older(seen, object)) {
         return;
     }
+    if (manager->patch_conflict) {
+        manager->patch_conflict = false;
+        manager->patch_retry = (struct mig_manager_retry){0};
+    }
     *seen = (struct mig_manager_seen){.known = true, .exists = object->exists};
     if (!object->exists) {
         return;

@@ -180,6 +180,8 @@ struct mig_manager {
 
     uint64_t now_ms, start_ms, next_id, random, next_revision;
     bool started, offline, helper_lost, kubelet_seen, decided;
+    bool patch_lost;     /* one may have been made or not: the next that is answered tells */
+    bool patch_conflict; /* the object was another one: the next to be told ends the backoff */
     uint64_t helper_lost_ms;
 
     /* inputs */
@@ -302,9 +304,8 @@ bool mig_manager_hold_clients(struct mig_manager *manager);
 bool mig_manager_free_clients(struct mig_manager *manager);
 bool mig_manager_has_clients(const struct mig_manager *manager); /* anything to pause or stop */
 
-/* The changes of labels and annotations that pausing or restoring needs now. True if labels are
- * among them. */
-bool mig_manager_client_changes(struct mig_manager *manager);
+/* Adds the changes of labels and annotations that pausing or restoring needs now. */
+void mig_manager_client_changes(struct mig_manager *manager);
 void mig_manager_adopt_services(struct mig_manager *manager);
 
 /* ---- reconcile.c ---- */

@@ -221,8 +221,8 @@ enum mig_manager_action_kind {
 
     /* Asked of the API server. The answer's `status` is HTTP's, and 0 when there was none; the
      * executor does not retry: the machine does. */
-    MIG_MANAGER_PATCH,        /* `changes`, `resource_version` ("" = whatever it is). Merge patch of
-                                 the node. Answer: `object` on success; 409: it has changed */
+    MIG_MANAGER_PATCH, /* `changes`. Merge patch of the node, with `resource_version` ("" = whatever
+                          it is). Answer: `object` on success; 409: it was another one by then */
     MIG_MANAGER_REMOVE_TAINT, /* MIG_MANAGER_TAINT of the node. Answer: as PATCH */
     MIG_MANAGER_EVICT, /* `namespace_name`, `pod`, by the Eviction API; `uid` ("" = not known)
                           is its precondition. 404 and 409 (another pod now): it is gone;

@@ -2,8 +2,8 @@
 /*
  * What the node object has to say: the difference between what it says and what is true goes out as
  * one patch, one at a time, so a label and its reason, or success and the clients' return, are one
- * write. Client labels are only written to the very object they were read from (resourceVersion):
- * somebody else may be changing them too.
+ * write. It is made for the very object that was read (resourceVersion): a state belongs to the
+ * config that was asked for when it was found, and somebody else may be changing client labels too.
  */
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -51,7 +51,7 @@ static void state_changes(struct mig_manager *manager)
 
 /* ---- the patch ------------------------------------------------------------------------------- */
 
-static void send_patch(struct mig_manager *manager, bool exactly)
+static void send_patch(struct mig_manager *manager)
 {
     struct mig_manager_action *action =
         mig_manager_begin(manager, MIG_MANAGER_OP_PATCH, MIG_MANAGER_PATCH, PATCH_MS);
@@ -59,7 +59,7 @@ static void send_patch(struct mig_manager *manager, bool exactly)
     if (action) {
         action->changes = manager->changes;
         action->change_count = manager->change_count;
-        action->resource_version = exactly ? manager->seen.resource_version : "";
+        action->resource_version = manager->seen.resource_version;
     }
 }
 
@@ -86,8 +86,6 @@ static void remove_taint(struct mig_manager *manager)
 
 void mig_manager_publish(struct mig_manager *manager)
 {
-    bool labels;
-
     manager->change_count = 0;
     if (!manager->decided && !mig_manager_is_due(manager, manager->start_ms + UNDECIDED_MS)) {
         return;
@@ -100,10 +98,13 @@ void mig_manager_publish(struct mig_manager *manager)
         !mig_manager_is_due(manager, manager->patch_retry.at_ms)) {
         return;
     }
-    labels = mig_manager_client_changes(manager);
+    mig_manager_client_changes(manager);
     state_changes(manager);
+    if (manager->change_count == 0 && manager->patch_lost && manager->clients.hold) {
+        mig_manager_add_change(manager, true, MIG_MANAGER_ANNOTATION_MESSAGE, manager->message);
+    }
     if (manager->change_count > 0) {
-        send_patch(manager, labels);
+        send_patch(manager);
     }
 }
 
@@ -115,9 +116,12 @@ void mig_manager_patched(struct mig_manager *manager, const struct mig_manager_e
 
     if (event->result == MIG_OK && event->object) {
         *retry = (struct mig_manager_retry){0};
+        manager->patch_lost = false;
         mig_manager_see_object(manager, event->object);
         return;
     }
+    manager->patch_conflict = event->status == 409;
+    manager->patch_lost = manager->patch_lost || event->status < 400 || event->status >= 500;
     mig_manager_backoff(manager, retry, PATCH_RETRY_MIN_MS, PATCH_RETRY_MAX_MS);
     if (event->result != MIG_OK && event->status != 409) {
         mig_manager_log(manager, MIG_MANAGER_WARNING, "the node's labels could not be written: %s",

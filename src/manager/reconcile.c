@@ -416,6 +416,8 @@ static void want_unknown(struct mig_manager *manager)
     if (manager->decided) {
         manager->clients.hold = false;
         mig_manager_release(manager);
+        mig_manager_set_state(manager, MIG_MANAGER_STATE_PENDING,
+                              "'%.64s': its config is not known yet", manager->seen.config.value);
     }
 }
 
@@ -444,6 +446,10 @@ static void follow_wish(struct mig_manager *manager)
     mig_manager_look_again(manager);
     mig_manager_release(manager);
     mig_manager_log(manager, MIG_MANAGER_INFO, "'%s' is wanted", wish->label);
+    if (manager->state != MIG_MANAGER_STATE_LEAVE) { /* what was said is of something else */
+        mig_manager_set_state(manager, MIG_MANAGER_STATE_PENDING, "changing to '%.64s'",
+                              wish->label);
+    }
 }
 
 void mig_manager_reconcile(struct mig_manager *manager)

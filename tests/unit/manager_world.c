@@ -183,6 +183,7 @@ void world_tell_config(struct world *world)
         return;
     }
     world_step(world, &event);
+    world->told_config = world->config_text;
     if (world->config_map[0]) {
         config.size = world->config_text ? strlen(world->config_text) : 0;
         mig_error_set(&error, MIG_E_CONFIG, MIG_DOMAIN_NONE, 0, "ConfigMap '%s' does not exist",
@@ -486,6 +487,19 @@ bool world_is_met(struct world *world)
 
     mig_node_free(node);
     return met;
+}
+
+/* Success may only be said of what the manager was shown. */
+bool world_snapshot_shows(struct world *world)
+{
+    const char *text = world->config_text;
+    struct mig_goal goal = {0};
+    bool known;
+
+    world->config_text = world->told_config;
+    known = world_goal(world, &goal);
+    world->config_text = text;
+    return world->given && known && mig_goal_is_met(world->given, &goal, NULL);
 }
 
 static void protect_pods(const struct world *world, const struct mig_node *node,

@@ -60,6 +60,7 @@ struct world {
     unsigned uid, resource_version;
     struct world_pairs labels, annotations;
     const char *config_text; /* NULL = deleted */
+    const char *told_config; /* as the manager knows it */
     const char *config_map, *default_config;
     struct world_pod pods[WORLD_PODS];
     bool client_alive[4]; /* pods of device-plugin, gpu-feature-discovery, dcgm-exporter, dcgm */

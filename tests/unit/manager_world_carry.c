@@ -44,26 +44,6 @@ static void check_change(struct world *world, const char *key, bool is_annotatio
     }
 }
 
-/* Success is written only while the manager holds a snapshot that shows it. */
-void world_check_success(struct world *world, const struct mig_manager_action *action)
-{
-    for (size_t i = 0; i < action->change_count; i++) {
-        const struct mig_manager_change *change = &action->changes[i];
-        struct mig_goal goal = {0};
-
-        if (strcmp(change->key, MIG_MANAGER_LABEL_STATE) != 0 || !change->value ||
-            strcmp(change->value, "success") != 0) {
-            continue;
-        }
-        world->success_writes++;
-        if (!world->api_away && world_goal(world, &goal) &&
-            !mig_goal_is_met(world->given, &goal, NULL)) {
-            world_violate(world, "success is written without a snapshot that shows it",
-                          world_get(world, MIG_MANAGER_LABEL_CONFIG));
-        }
-    }
-}
-
 static void touch_clients(struct world *world)
 {
     for (unsigned i = 0; i < 4; i++) {
@@ -77,6 +57,9 @@ static void carry_patch(struct world *world, const struct world_job *job,
     char version[16];
 
     snprintf(version, sizeof(version), "%u", world->resource_version);
+    if (!job->resource_version[0]) {
+        world_violate(world, "a patch is made blindly", job->changes[0].key);
+    }
     if (!world->exists) {
         event->status = 404;
         event->result = MIG_E_FAILED;
@@ -91,15 +74,20 @@ static void carry_patch(struct world *world, const struct world_job *job,
     for (size_t i = 0; i < job->change_count; i++) {
         const char *value = job->changes[i].removes ? NULL : job->changes[i].value;
 
+        if (strcmp(job->changes[i].key, MIG_MANAGER_LABEL_STATE) == 0 && value &&
+            strcmp(value, "success") == 0) {
+            world->success_writes++;
+            if (!job->shows_success) {
+                world_violate(world, "success is written without a snapshot that shows it",
+                              world_get(world, MIG_MANAGER_LABEL_CONFIG));
+            }
+        }
         check_change(world, job->changes[i].key, job->changes[i].is_annotation, value,
                      job->resource_version[0] != '\0');
         world_set_pair(job->changes[i].is_annotation ? &world->annotations : &world->labels,
                        job->changes[i].key, value);
         if (is_client_key(job->changes[i].key)) {
             touch_clients(world);
-            if (!job->resource_version[0]) {
-                world_violate(world, "a client label is written blindly", job->changes[i].key);
-            }
         }
     }
     world->resource_version++;
@@ -178,7 +166,7 @@ static bool change_gpu(struct world *world, const struct mig_gpu_plan *plan)
     world->created += plan->plan.gi_create_count;
     if (plan->set_mode && gpu->mig_mode != plan->mode && world->reset_fails) {
         gpu->mig_mode_pending = plan->mode;
-        if (!plan->mode) {
+        if (!plan->mode && plan->plan.step_count > 0) {
             world_apply_layout(world, gpu, &plan->plan.result);
         }
         return false;

@@ -16,6 +16,7 @@ struct world_job {
         char key[64], value[WORLD_TEXT];
     } changes[MIG_MANAGER_CHANGES_MAX];
     char resource_version[64], pod[64];
+    bool shows_success; /* PATCH: the snapshot that was given last is as the label asks */
     struct mig_goal goal;
     size_t slice_count, name_count;
     struct mig_manager_slice slices[64]; /* protected */
@@ -46,6 +47,6 @@ void world_give(struct world *world, struct mig_node *node);
 bool world_is_taken(const struct world *world, const char *device);
 void world_finish_job(struct world *world, struct world_job *job);
 bool world_is_for_helper(enum mig_manager_action_kind kind);
-void world_check_success(struct world *world, const struct mig_manager_action *action);
+bool world_snapshot_shows(struct world *world);
 
 #endif

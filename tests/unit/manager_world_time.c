@@ -52,7 +52,7 @@ static void queue_job(struct world *world, const struct mig_manager_action *acti
     job->epoch = world->epoch;
     job->due_ms = world->now_ms + 1 + world_random(world, world->delay_ms);
     if (action->kind == MIG_MANAGER_PATCH) {
-        world_check_success(world, action);
+        job->shows_success = world_snapshot_shows(world);
         copy_changes(job, action);
     } else if (action->kind == MIG_MANAGER_APPLY) {
         copy_apply(job, action);

@@ -337,7 +337,6 @@ static void test_generated_config(void **state)
     world.config_map = "";
     world_label(&world, LABEL, "all-balanced");
     world_start(&world);
-    world.config_text = config_a30; /* for world_is_met */
     assert_true(world_until(&world, "success", 20000));
     assert_int_equal(world.counts[MIG_MANAGER_PUBLISH_CONFIG], 1);
     assert_true(world_is_met(&world));
@@ -352,6 +351,7 @@ static void tell_file(struct world *world, enum mig_manager_source source, const
         .source = source, .name = name, .text = config_a30, .size = strlen(config_a30)};
     struct mig_manager_event event = {.kind = MIG_MANAGER_CONFIG, .config = &config};
 
+    world->told_config = config_a30;
     world_step(world, &event);
 }
 
