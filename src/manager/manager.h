@@ -46,7 +46,7 @@
 #define MIG_MANAGER_HOLDERS_MAX 4096u /* pairs of (pod, device) */
 #define MIG_MANAGER_EVICTIONS_MAX 64u /* pods that are evicted in one go */
 #define MIG_MANAGER_SERVICES_MAX 32u
-#define MIG_MANAGER_SLICES_MAX (MIG_GPU_MAX * (MIG_GI_MAX + 1u))
+#define MIG_MANAGER_SLICES_MAX ((size_t)MIG_GPU_MAX * (MIG_GI_MAX + 1u))
 #define MIG_MANAGER_CHANGES_MAX 16u  /* labels and annotations of one patch */
 #define MIG_MANAGER_ACTIONS_MAX 128u /* of one step */
 #define MIG_MANAGER_NEVER UINT64_MAX
