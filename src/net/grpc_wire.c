@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include <string.h>
 
-#define TIMEOUT_MAX_MS (24u * 3600 * 1000)
+#define TIMEOUT_MAX_MS 86400000u /* a day */
 #define TIMEOUT_DIGITS_MAX 8 /* as the protocol says */
 
 /* ---- messages ------------------------------------------------------------------------------- */

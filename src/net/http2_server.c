@@ -113,6 +113,7 @@ static void accept_some(uv_poll_t *poll, int status, int events)
     (void)status;
     (void)events;
     for (unsigned i = 0; i < ACCEPTS_MAX && server->listener.fd >= 0; i++) {
+        /* cppcheck-suppress nullPointer ; accept4 takes it */
         int fd = accept4(server->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {

@@ -449,7 +449,7 @@ static bool is_address(const char *name)
 }
 
 /* Whom to ask for and whom to expect. */
-static bool set_name(SSL *ssl, const char *name)
+static bool set_name(SSL *ssl, char *name)
 {
     X509_VERIFY_PARAM *parameters = SSL_get0_param(ssl);
 
