@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tests of the labels of a node: what they say, that an API server takes them, and where they go.
  */
+#include "base/file.h"
 #include "config_support.h"
-#include "discovery/labels.h"
+#include "discovery/discovery.h"
+#include "discovery/node_feature.h"
+#include "kube/json.h"
+#include "kube_server.h"
 #include "plan_support.h"
 #include <ctype.h>
 #include <setjmp.h>
@@ -10,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -513,6 +518,375 @@ static void test_g12_virtual_gpu_and_fabric(void **state)
     mig_labels_release(&labels);
 }
 
+/* ---- where they go ---- */
+
+struct publishing {
+    struct kube_server server;
+    struct mig_kube *kube;
+    struct mig_discovery *discovery;
+    struct config_node node;
+    char folder[64], file[128];
+    unsigned written, failed, requests;
+    char reason[MIG_LABEL_REASON_SIZE];
+    json_t *feature; /* what the API server has of it */
+    unsigned refuse; /* so many requests with 503 */
+    bool no_pod;
+};
+
+static void answer_json(struct kube_seen *request, int status, const json_t *object)
+{
+    char *text = json_dumps(object, JSON_COMPACT);
+
+    assert_non_null(text);
+    kube_answer(request, status, NULL, "%s", text);
+    free(text);
+}
+
+/* A server with one pod, one node and one NodeFeature. */
+static void serve(struct kube_seen *request, void *data)
+{
+    struct publishing *publishing = data;
+    MIG_AUTO_JSON json_t *body = NULL;
+
+    publishing->requests++;
+    if (request->body_size > 0) {
+        assert_int_equal(mig_kube_json_parse(request->body, request->body_size, &body, NULL), 0);
+    }
+    if (publishing->refuse > 0) {
+        publishing->refuse--;
+        kube_answer(request, 500, NULL, "{\"kind\":\"Status\",\"message\":\"not now\"}");
+    } else if (strstr(request->path, "/pods/migd-abc")) {
+        kube_answer(request, publishing->no_pod ? 403 : 200, NULL,
+                    "{\"metadata\":{\"name\":\"migd-abc\",\"uid\":\"p1\",\"ownerReferences\":[{"
+                    "\"apiVersion\":\"apps/v1\",\"kind\":\"DaemonSet\",\"name\":\"migd\","
+                    "\"uid\":\"d1\",\"controller\":true,\"blockOwnerDeletion\":true}]}}");
+    } else if (strcmp(request->method, "GET") == 0 && !publishing->feature) {
+        kube_answer(request, 404, NULL, "{\"kind\":\"Status\",\"code\":404}");
+    } else if (strcmp(request->method, "GET") == 0) {
+        answer_json(request, 200, publishing->feature);
+    } else if (strcmp(request->method, "POST") == 0) {
+        assert_string_equal(request->path,
+                            "/apis/nfd.k8s-sigs.io/v1alpha1/namespaces/gpu/nodefeatures");
+        json_decref(publishing->feature);
+        publishing->feature = json_incref(body);
+        json_object_set_new(json_object_get(body, "metadata"), "resourceVersion", json_string("1"));
+        answer_json(request, 201, body);
+    } else {
+        answer_json(request, 200, body);
+    }
+}
+
+static void on_wrote(enum mig_discovery_output output, const struct mig_error *error, void *data)
+{
+    struct publishing *publishing = data;
+
+    (void)output;
+    publishing->written += !error;
+    publishing->failed += error != NULL;
+}
+
+static void on_invalid(const char *reason, void *data)
+{
+    struct publishing *publishing = data;
+
+    snprintf(publishing->reason, sizeof(publishing->reason), "%s", reason);
+}
+
+static struct publishing *publish_to(enum mig_discovery_output output)
+{
+    struct publishing *publishing = calloc(1, sizeof(*publishing));
+    struct mig_discovery_options options = {.node_name = "node-1",
+                                            .namespace_name = "gpu",
+                                            .pod_name = "migd-abc",
+                                            .wrote = on_wrote,
+                                            .invalid = on_invalid,
+                                            .recheck_ms = 300};
+    struct mig_discovery_rules rules = {.strategy = MIG_LABEL_SINGLE};
+
+    assert_non_null(publishing);
+    publishing->node = new_node();
+    publishing->node.node.gpus = publishing->node.gpus;
+    snprintf(publishing->folder, sizeof(publishing->folder), "/tmp/mig-labels-XXXXXX");
+    assert_non_null(mkdtemp(publishing->folder));
+    snprintf(publishing->file, sizeof(publishing->file), "%s/gfd", publishing->folder);
+    kube_server_start(&publishing->server, serve, publishing);
+    publishing->kube = kube_server_client(&publishing->server, NULL, NULL);
+    options.outputs[output] = true;
+    options.file = publishing->file;
+    options.machine_file = "/nonexistent";
+    options.kube = publishing->kube;
+    options.data = publishing;
+    assert_int_equal(
+        mig_discovery_new(&publishing->server.loop, &options, &publishing->discovery, NULL), 0);
+    mig_discovery_set_rules(publishing->discovery, &rules);
+    return publishing;
+}
+
+static void stop_publishing(struct publishing *publishing)
+{
+    mig_discovery_free(publishing->discovery);
+    mig_kube_free(publishing->kube);
+    kube_server_stop(&publishing->server);
+    json_decref(publishing->feature);
+    unlink(publishing->file);
+    assert_int_equal(rmdir(publishing->folder), 0);
+    free(publishing);
+}
+
+static void show(struct publishing *publishing, const char *layout)
+{
+    publishing->node.node.gpu_count = 0;
+    add_gpu(&publishing->node, "A30", layout);
+    publishing->node.node.gpus = publishing->node.gpus;
+    mig_discovery_set_node(publishing->discovery, &publishing->node.node);
+}
+
+static char *file_of(const struct publishing *publishing)
+{
+    char *text = NULL;
+    size_t size = 0;
+
+    assert_int_equal(mig_file_read(publishing->file, 1u << 20, &text, &size, NULL), 0);
+    return text;
+}
+
+static bool file_has(const struct publishing *publishing, const char *line)
+{
+    MIG_AUTO_FREE char *text = file_of(publishing);
+
+    return strstr(text, line) != NULL;
+}
+
+static void test_g7_file(void **state)
+{
+    struct publishing *publishing = publish_to(MIG_DISCOVERY_TO_FILE);
+    struct stat status;
+    MIG_AUTO_FREE char *text = NULL;
+    char *lines[128], *rest;
+    unsigned count = 0;
+
+    (void)state;
+    show(publishing, "1g.6gb@0");
+    assert_int_equal(stat(publishing->file, &status), 0);
+    assert_int_equal(status.st_mode & 07777, 0644);
+    text = file_of(publishing);
+    rest = text;
+    while (rest && *rest && count < 128) {
+        lines[count] = strsep(&rest, "\n");
+        assert_non_null(strchr(lines[count], '='));
+        assert_true(count == 0 || strcmp(lines[count - 1], lines[count]) < 0);
+        count++;
+    }
+    assert_int_equal(count, mig_discovery_labels(publishing->discovery)->count);
+    /* an unchanged file is left as it is, a lost one is written again */
+    mig_discovery_hold(publishing->discovery, false);
+    assert_int_equal(publishing->written, 1);
+    assert_int_equal(unlink(publishing->file), 0);
+    assert_true(kube_server_run(&publishing->server, &publishing->written, 2));
+    assert_true(file_has(publishing, "nvidia.com/gpu.product=NVIDIA-A30-MIG-1g.6gb\n"));
+    stop_publishing(publishing);
+}
+
+static void test_g7_file_that_cannot_be_written(void **state)
+{
+    struct publishing *publishing = publish_to(MIG_DISCOVERY_TO_FILE);
+
+    (void)state;
+    assert_int_equal(mkdir(publishing->file, 0755), 0);
+    show(publishing, NULL);
+    assert_int_equal(publishing->failed, 1);
+    assert_int_equal(rmdir(publishing->file), 0);
+    assert_true(kube_server_run(&publishing->server, &publishing->written, 1));
+    stop_publishing(publishing);
+}
+
+static const char *spec_label(const json_t *feature, const char *name)
+{
+    char key[128];
+
+    snprintf(key, sizeof(key), "nvidia.com/%s", name);
+    return mig_kube_json_text(feature, "spec", "labels", key, NULL);
+}
+
+static void test_g8_node_feature(void **state)
+{
+    struct publishing *publishing = publish_to(MIG_DISCOVERY_TO_NODE_FEATURE);
+    const json_t *owners, *feature;
+    unsigned requests;
+
+    (void)state;
+    show(publishing, "1g.6gb@0");
+    assert_true(kube_server_run(&publishing->server, &publishing->written, 1));
+    feature = publishing->feature;
+    assert_string_equal(mig_kube_metadata(feature, "name"), "nvidia-features-for-node-1");
+    assert_string_equal(mig_kube_label(feature, "nfd.node.kubernetes.io/node-name"), "node-1");
+    assert_string_equal(spec_label(feature, "gpu.product"), "NVIDIA-A30-MIG-1g.6gb");
+    assert_true(
+        json_is_object(mig_kube_json_member(feature, "spec", "features", "attributes", NULL)));
+    owners = mig_kube_json_member(feature, "metadata", "ownerReferences", NULL);
+    assert_int_equal(json_array_size(owners), 2);
+    assert_string_equal(mig_kube_json_text(json_array_get(owners, 0), "kind", NULL), "DaemonSet");
+    assert_string_equal(mig_kube_json_text(json_array_get(owners, 0), "uid", NULL), "d1");
+    assert_string_equal(mig_kube_json_text(json_array_get(owners, 1), "name", NULL), "migd-abc");
+    /* looked at again later, and left alone */
+    requests = publishing->requests;
+    assert_true(kube_server_run(&publishing->server, &publishing->requests, requests + 2));
+    assert_int_equal(publishing->written, 1);
+    assert_string_equal(publishing->server.seen[publishing->server.count - 1].method, "GET");
+    stop_publishing(publishing);
+}
+
+static void test_g8_without_right_to_read_pods(void **state)
+{
+    struct publishing *publishing = publish_to(MIG_DISCOVERY_TO_NODE_FEATURE);
+
+    (void)state;
+    publishing->no_pod = true;
+    show(publishing, NULL);
+    assert_true(kube_server_run(&publishing->server, &publishing->written, 1));
+    assert_null(mig_kube_json_member(publishing->feature, "metadata", "ownerReferences", NULL));
+    stop_publishing(publishing);
+}
+
+static void test_g8_patch_of_what_is_there(void **state)
+{
+    struct mig_labels labels = {0};
+    MIG_AUTO_JSON json_t *wanted = NULL;
+    MIG_AUTO_JSON json_t *patch = NULL;
+    MIG_AUTO_JSON json_t *there =
+        json_pack("{s:{s:s, s:{s:s}}, s:{s:{s:s, s:s}}}", "metadata", "resourceVersion", "7",
+                  "labels", "theirs", "x", "spec", "labels", "nvidia.com/gpu.count", "4",
+                  "nvidia.com/mig-1g.5gb.count", "7");
+
+    (void)state;
+    mig_labels_set(&labels, "gpu.count", "2");
+    wanted = mig_node_feature_make(&labels, "n", NULL);
+    assert_true(mig_node_feature_patch(there, wanted, &patch));
+    assert_string_equal(mig_kube_metadata(patch, "resourceVersion"), "7");
+    assert_string_equal(spec_label(patch, "gpu.count"), "2");
+    assert_true(json_is_null(
+        mig_kube_json_member(patch, "spec", "labels", "nvidia.com/mig-1g.5gb.count", NULL)));
+    assert_null(mig_kube_json_member(patch, "metadata", "labels", "theirs", NULL));
+    json_decref(patch);
+    patch = NULL;
+    assert_true(mig_node_feature_patch(wanted, wanted, &patch));
+    assert_null(patch);
+    /* of any form */
+    json_decref(there);
+    there = json_pack("{s:[], s:{s:i}}", "metadata", "spec", "labels", 3);
+    assert_true(mig_node_feature_patch(there, wanted, &patch));
+    assert_non_null(patch);
+    mig_labels_release(&labels);
+}
+
+static void test_g9_on_the_node(void **state)
+{
+    struct publishing *publishing = publish_to(MIG_DISCOVERY_TO_NODE);
+    const struct kube_seen *seen;
+    MIG_AUTO_JSON json_t *body = NULL;
+
+    (void)state;
+    publishing->refuse = 1;
+    show(publishing, "1g.6gb@0");
+    assert_true(kube_server_run(&publishing->server, &publishing->written, 1));
+    seen = &publishing->server.seen[publishing->server.count - 1];
+    assert_string_equal(seen->method, "PATCH");
+    assert_string_equal(seen->path, "/api/v1/nodes/node-1?fieldManager=migd-labels&force=true");
+    assert_string_equal(seen->content_type, "application/apply-patch+yaml");
+    assert_int_equal(mig_kube_json_parse(seen->body, seen->body_size, &body, NULL), 0);
+    assert_string_equal(mig_kube_metadata(body, "name"), "node-1");
+    assert_string_equal(mig_kube_label(body, "nvidia.com/gpu.count"), "1");
+    /* nothing but labels of ours */
+    assert_int_equal(json_object_size(json_object_get(body, "metadata")), 2);
+    stop_publishing(publishing);
+}
+
+static void test_g10_at_once(void **state)
+{
+    struct publishing *publishing = publish_to(MIG_DISCOVERY_TO_FILE);
+
+    (void)state;
+    show(publishing, "1g.6gb@0");
+    assert_true(file_has(publishing, "nvidia.com/gpu.count=1\n"));
+    show(publishing, "1g.6gb@0 1g.6gb@1");
+    assert_true(file_has(publishing, "nvidia.com/gpu.count=2\n"));
+    assert_string_equal(publishing->reason, "");
+    show(publishing, "1g.6gb@0 2g.12gb@2");
+    assert_true(file_has(publishing, "nvidia.com/gpu.product=NVIDIA-A30-MIG-INVALID\n"));
+    assert_string_equal(publishing->reason,
+                        "there are MIG devices of different profiles: 1g.6gb and 2g.12gb");
+    /* other settings count at once too */
+    mig_discovery_set_rules(publishing->discovery,
+                            &(struct mig_discovery_rules){.strategy = MIG_LABEL_MIXED});
+    assert_true(file_has(publishing, "nvidia.com/mig-2g.12gb.count=1\n"));
+    assert_string_equal(publishing->reason, "");
+    stop_publishing(publishing);
+}
+
+/* Over the API server too: well under 2 s, also when a change comes while another is on its way. */
+static void test_g10_change_while_another_is_on_its_way(void **state)
+{
+    struct publishing *publishing = publish_to(MIG_DISCOVERY_TO_NODE);
+    const struct kube_seen *seen;
+    uint64_t start_ms;
+
+    (void)state;
+    show(publishing, "1g.6gb@0");
+    start_ms = uv_hrtime() / 1000000;
+    show(publishing, "1g.6gb@0 1g.6gb@1");
+    assert_true(kube_server_run(&publishing->server, &publishing->written, 2));
+    assert_true(uv_hrtime() / 1000000 - start_ms < 2000);
+    seen = &publishing->server.seen[publishing->server.count - 1];
+    assert_non_null(strstr(seen->body, "\"nvidia.com/gpu.count\":\"2\""));
+    stop_publishing(publishing);
+}
+
+static void test_g11_kept_while_it_is_changed_and_at_the_end(void **state)
+{
+    struct publishing *publishing = publish_to(MIG_DISCOVERY_TO_FILE);
+    char file[128];
+
+    (void)state;
+    show(publishing, "1g.6gb@0");
+    mig_discovery_hold(publishing->discovery, true);
+    show(publishing, "");
+    mig_discovery_set_node(publishing->discovery, NULL);
+    kube_server_run_ms(&publishing->server, 400); /* over a recheck */
+    assert_true(file_has(publishing, "nvidia.com/gpu.product=NVIDIA-A30-MIG-1g.6gb\n"));
+    show(publishing, "2g.12gb@0");
+    assert_true(file_has(publishing, "nvidia.com/gpu.product=NVIDIA-A30-MIG-1g.6gb\n"));
+    mig_discovery_hold(publishing->discovery, false);
+    assert_true(file_has(publishing, "nvidia.com/gpu.product=NVIDIA-A30-MIG-2g.12gb\n"));
+    /* not readable: as it was */
+    mig_discovery_set_node(publishing->discovery, NULL);
+    assert_true(file_has(publishing, "nvidia.com/gpu.product=NVIDIA-A30-MIG-2g.12gb\n"));
+    snprintf(file, sizeof(file), "%s", publishing->file);
+    mig_discovery_free(publishing->discovery);
+    publishing->discovery = NULL;
+    kube_server_run_ms(&publishing->server, 20);
+    assert_int_equal(access(file, R_OK), 0);
+    stop_publishing(publishing);
+}
+
+/* Nothing here needs a privilege: see the tests of the daemon for the process as a whole. */
+static void test_g13_as_nobody(void **state)
+{
+    (void)state;
+    if (geteuid() != 0) {
+        skip();
+    } else {
+        struct publishing *publishing = publish_to(MIG_DISCOVERY_TO_FILE);
+
+        assert_int_equal(chown(publishing->folder, 65534, 65534), 0);
+        assert_int_equal(seteuid(65534), 0);
+        show(publishing, "1g.6gb@0");
+        assert_int_equal(seteuid(0), 0);
+        assert_int_equal(publishing->written, 1);
+        assert_true(file_has(publishing, "nvidia.com/gpu.memory=5952\n"));
+        stop_publishing(publishing);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -529,6 +903,16 @@ int main(void)
         cmocka_unit_test(test_g6_several_models),
         cmocka_unit_test(test_g6_lost_gpu_is_left_out),
         cmocka_unit_test(test_g12_virtual_gpu_and_fabric),
+        cmocka_unit_test(test_g7_file),
+        cmocka_unit_test(test_g7_file_that_cannot_be_written),
+        cmocka_unit_test(test_g8_node_feature),
+        cmocka_unit_test(test_g8_without_right_to_read_pods),
+        cmocka_unit_test(test_g8_patch_of_what_is_there),
+        cmocka_unit_test(test_g9_on_the_node),
+        cmocka_unit_test(test_g10_at_once),
+        cmocka_unit_test(test_g10_change_while_another_is_on_its_way),
+        cmocka_unit_test(test_g11_kept_while_it_is_changed_and_at_the_end),
+        cmocka_unit_test(test_g13_as_nobody),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
