@@ -299,7 +299,29 @@ static void test_offline_is_told_once_and_its_end(void **state)
     stop(&test);
 }
 
-static void test_too_many_objects_are_reported(void **state)
+static void test_known_objects_have_a_limit(void **state)
+{
+    struct mig_kube_known known;
+    struct mig_error error;
+    json_t *old = NULL;
+
+    (void)state;
+    mig_kube_known_init(&known, 2);
+    for (int i = 0; i < 3; i++) {
+        MIG_AUTO_JSON json_t *object = json_pack("{s:{s:s}}", "metadata", "name",
+                                                 i == 0   ? "b"
+                                                 : i == 1 ? "a"
+                                                          : "c");
+
+        assert_int_equal(mig_kube_known_put(&known, object, &old, &error),
+                         i < 2 ? MIG_KUBE_KNOWN_NEW : MIG_E_FAILED);
+    }
+    assert_string_equal(error.message, "more than 2 objects match");
+    mig_kube_known_release(&known);
+}
+
+/* A list that cannot be told whole is never taken for one. */
+static void test_too_many_objects_are_no_list(void **state)
 {
     static char text[MIG_KUBE_WATCH_OBJECTS_MAX * 80 + 4096];
     const char *const lists[] = {text, NULL};
@@ -315,11 +337,11 @@ static void test_too_many_objects_are_reported(void **state)
                                  ",{\"metadata\":{\"name\":\"p%u\",\"resourceVersion\":\"1\"}}", i);
     }
     snprintf(text + size, sizeof(text) - size, "]}");
-    start_with(&test, lists, (struct mig_kube_watch_options){.offline_after_ms = 50});
-    wait_for(&test, &test.offline, 1);
-    assert_non_null(strstr(test.error.message, "more than 16384 objects match"));
+    start(&test, lists);
+    wait_for(&test, &test.lists, 2);
     assert_int_equal(test.synced, 0);
     assert_int_equal(test.watches, 0);
+    assert_true(test.events <= MIG_KUBE_WATCH_OBJECTS_MAX);
     stop(&test);
 }
 
@@ -553,7 +575,8 @@ int main(void)
         cmocka_unit_test(test_continue_token_that_ran_out),
         cmocka_unit_test(test_silence_makes_it_anew),
         cmocka_unit_test(test_offline_is_told_once_and_its_end),
-        cmocka_unit_test(test_too_many_objects_are_reported),
+        cmocka_unit_test(test_known_objects_have_a_limit),
+        cmocka_unit_test(test_too_many_objects_are_no_list),
         cmocka_unit_test(test_freed_at_any_event),
         cmocka_unit_test(test_what_is_told_is_what_there_is),
     };
