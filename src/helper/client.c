@@ -8,11 +8,13 @@
  * Callbacks may make new requests, and may free the client: memory is released when the loop has
  * closed the handles, never before the callback returns.
  */
+#include "base/file.h"
 #include "base/text.h"
 #include "helper/channel.h"
 #include "helper/host.h"
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #define READ_MS 180000u /* some hundred NVML calls, each with its own deadline */
@@ -105,6 +107,7 @@ static void finish(struct request *request, struct mig_message *answer,
                               request->data);
         break;
     case MIG_MESSAGE_SAVE:
+    case MIG_MESSAGE_CDI:
         mig_node_free(node);
         request->done.save(error, request->data);
         break;
@@ -719,6 +722,45 @@ int mig_helper_host(struct mig_helper *helper, enum mig_helper_host what, const 
     (void)mig_text_copy(request->message->host.name, sizeof(request->message->host.name),
                         name ? name : "");
     request->done.host = done;
+    return enter(helper, request);
+}
+
+/* The text goes over as a file in memory: messages are small. */
+static int text_file(const char *text, struct mig_error *error)
+{
+    int fd = memfd_create("migd-cdi", MFD_CLOEXEC);
+    int rc = fd < 0 ? -errno : mig_write_all(fd, text, strlen(text));
+
+    if (rc < 0) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        return mig_error_set_errno(error, MIG_E_FAILED, -rc, "could not hand a CDI file over");
+    }
+    return fd;
+}
+
+int mig_helper_write_cdi(struct mig_helper *helper, const char *name, const char *text,
+                         mig_helper_done *done, void *data, struct mig_error *error)
+{
+    MIG_AUTO_CLOSE int fd = -1;
+    struct request *request;
+
+    if (strlen(name) > MIG_HELPER_NAME_MAX || !mig_host_is_cdi_file(name) ||
+        (text && strlen(text) > MIG_HELPER_CDI_BYTES_MAX)) {
+        return refuse_name(name, error);
+    }
+    fd = text ? text_file(text, error) : -1;
+    if (text && fd < 0) {
+        return MIG_E_FAILED;
+    }
+    request = new_request(helper, MIG_MESSAGE_CDI, SAVE_MS, data, error);
+    if (!request) {
+        return MIG_E_FAILED;
+    }
+    request->message->fd = MIG_TAKE_FD(fd);
+    (void)mig_text_copy(request->message->text, sizeof(request->message->text), name);
+    request->done.save = done;
     return enter(helper, request);
 }
 

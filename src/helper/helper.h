@@ -45,6 +45,7 @@ struct mig_helper_options {
     const char *driver_root; /* prefix under which the driver's files are; "" */
     const char *host_root;   /* "/host" in a container; "" */
     const char *kubelet_dir; /* as the helper sees it; /var/lib/kubelet */
+    const char *cdi_dir;     /* as the helper sees it; /var/run/cdi */
     const char *dev_root;    /* prefix of the /dev in which device nodes are made; host_root */
     /* For the management CDI spec: the driver's root and /dev's as the host sees them (NULL = as
      * the helper does), and nvidia-cdi-hook on the host. */
@@ -222,6 +223,15 @@ enum mig_helper_socket {
 int mig_helper_open_socket(struct mig_helper *helper, enum mig_helper_socket what, const char *name,
                            void (*done)(int fd, const struct mig_error *error, void *data),
                            void *data, struct mig_error *error);
+
+#define MIG_HELPER_CDI_BYTES_MAX (8u << 20)
+
+/*
+ * Writes a CDI specification of the device plugin in one step, or removes it (`text` NULL). `name`
+ * is a file name "k8s.device-plugin.nvidia.com-*.json"; others are refused with MIG_E_USAGE.
+ */
+int mig_helper_write_cdi(struct mig_helper *helper, const char *name, const char *text,
+                         mig_helper_done *done, void *data, struct mig_error *error);
 
 /* ---- for status pages ---- */
 

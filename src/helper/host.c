@@ -53,6 +53,16 @@ bool mig_host_is_plugin_socket(const char *text)
            strcmp(text + length - 5, ".sock") == 0;
 }
 
+bool mig_host_is_cdi_file(const char *text)
+{
+    static const char start[] = "k8s.device-plugin.nvidia.com-", end[] = ".json";
+    size_t length = strlen(text);
+
+    return mig_host_is_name(text) && mig_text_starts_with(text, start) &&
+           length > sizeof(start) + sizeof(end) - 2 &&
+           strcmp(text + length - (sizeof(end) - 1), end) == 0;
+}
+
 /* ---- the drop-in of nvidia-mig-manager ---- */
 
 static bool selects_config(const char *line, size_t length)

@@ -15,6 +15,9 @@ bool mig_host_is_path(const char *text);
 /* "nvidia-*.sock" */
 bool mig_host_is_plugin_socket(const char *text);
 
+/* "k8s.device-plugin.nvidia.com-*.json" */
+bool mig_host_is_cdi_file(const char *text);
+
 /*
  * nvidia-mig-manager's drop-in `text` with the selected config `name`: its line is replaced, or
  * added to [Service]; everything else stays. Returns out->error.

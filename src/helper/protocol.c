@@ -162,6 +162,7 @@ static void pass_body(struct mig_wire *wire, struct mig_message *message)
         break;
     case MIG_MESSAGE_SAVE:
     case MIG_MESSAGE_SAID:
+    case MIG_MESSAGE_CDI:
         mig_wire_text(wire, message->text, sizeof(message->text));
         break;
     case MIG_MESSAGE_STARTED:
@@ -227,6 +228,7 @@ static const char *const names[MIG_MESSAGE_TYPE_END] = {
     [MIG_MESSAGE_ENDED] = "ended",
     [MIG_MESSAGE_REPLACE] = "replace",
     [MIG_MESSAGE_SAMPLE] = "measure",
+    [MIG_MESSAGE_CDI] = "write CDI file",
 };
 
 const char *mig_message_name(enum mig_message_type type)
@@ -234,10 +236,11 @@ const char *mig_message_name(enum mig_message_type type)
     return type > 0 && type < MIG_MESSAGE_TYPE_END ? names[type] : "unknown";
 }
 
-/* Which messages come with a descriptor: an answer may, STARTED must, others must not. */
+/* Which messages come with a descriptor: an answer and CDI may, STARTED must, others must not. */
 static bool may_have_fd(enum mig_message_type type, bool has_fd)
 {
-    return type == MIG_MESSAGE_ANSWER || has_fd == (type == MIG_MESSAGE_STARTED);
+    return type == MIG_MESSAGE_ANSWER || type == MIG_MESSAGE_CDI ||
+           has_fd == (type == MIG_MESSAGE_STARTED);
 }
 
 static void pass_header(struct mig_wire *wire, struct mig_message_header *header)

@@ -7,7 +7,7 @@
  * what is left over is an error, and no more is allocated than the limits allow. Encoding what was
  * decoded gives the same bytes.
  *
- *     agent -> helper       READ SAMPLE APPLY SAVE RESTORE HOST SOCKET, one at a time
+ *     agent -> helper       READ SAMPLE APPLY SAVE RESTORE HOST SOCKET CDI, one at a time
  *     helper -> agent       PROGRESS ... ANSWER to each, with its request number;
  *                           HELLO CHANGED UNREADABLE XID SAID of its own, request 0
  *     supervisor -> agent   STARTED (with the socket of a new helper), ENDED
@@ -42,6 +42,7 @@ enum mig_message_type {
     MIG_MESSAGE_ENDED,
     MIG_MESSAGE_REPLACE,
     MIG_MESSAGE_SAMPLE,
+    MIG_MESSAGE_CDI, /* carries a file with the text, or nothing: the file has to go */
     MIG_MESSAGE_TYPE_END
 };
 
@@ -111,7 +112,7 @@ struct mig_message {
         struct mig_node *node;     /* CHANGED */
         struct mig_error error;    /* UNREADABLE */
         struct mig_helper_xid xid;
-        char text[MIG_MESSAGE_TEXT_SIZE]; /* SAID; SAVE: the config's name */
+        char text[MIG_MESSAGE_TEXT_SIZE]; /* SAID; SAVE: the config's name; CDI: the file's */
         struct {
             uint32_t pid;
             bool isolated;

@@ -95,6 +95,9 @@ static void answer_request(struct mig_server *server, const struct mig_message *
     case MIG_MESSAGE_HOST:
         mig_server_host(server, request, answer);
         break;
+    case MIG_MESSAGE_CDI:
+        mig_server_cdi(server, request, answer);
+        break;
     case MIG_MESSAGE_SOCKET:
         mig_server_socket(server, request, answer, &message->fd);
         break;

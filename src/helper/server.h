@@ -72,6 +72,9 @@ void mig_server_save(struct mig_server *server, const struct mig_message *reques
 void mig_server_host(struct mig_server *server, const struct mig_message *request,
                      struct mig_wire_answer *answer);
 
+void mig_server_cdi(struct mig_server *server, const struct mig_message *request,
+                    struct mig_wire_answer *answer);
+
 /* Also gives the socket. */
 void mig_server_socket(struct mig_server *server, const struct mig_message *request,
                        struct mig_wire_answer *answer, int *ret_fd);

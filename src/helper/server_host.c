@@ -25,6 +25,8 @@
 #define STATE_FILE_DEFAULT "/etc/systemd/system/nvidia-mig-manager.service.d/override.conf"
 #define KUBELET_DIR_DEFAULT "/var/lib/kubelet"
 #define CDI_DEFAULT "/var/run/cdi/management.nvidia.com-gpu.yaml"
+#define CDI_DIRECTORY_DEFAULT "/var/run/cdi"
+#define CDI_FILE_MODE 0644
 #define LISTEN_BACKLOG 16
 
 /* One operation, and the time that is left for it. */
@@ -367,4 +369,60 @@ void mig_server_socket(struct mig_server *server, const struct mig_message *requ
     if (answer->result == 0) {
         *ret_fd = MIG_TAKE_FD(fd);
     }
+}
+
+/* ---- CDI files of the device plugin ---- */
+
+/* The text in a file that the agent made: it may be anything, so what it is and its size count. */
+static int read_passed(int fd, char **ret, size_t *ret_size, struct mig_error *error)
+{
+    struct stat status;
+    MIG_AUTO_FREE char *text = NULL;
+    size_t size;
+
+    if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size < 0 ||
+        status.st_size > (off_t)MIG_HELPER_CDI_BYTES_MAX) {
+        return mig_error_set(error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
+                             "what was handed over is no CDI file");
+    }
+    size = (size_t)status.st_size;
+    text = malloc(size + 1);
+    if (!text || pread(fd, text, size, 0) != (ssize_t)size) {
+        return mig_error_set_errno(error, MIG_E_FAILED, text ? EIO : ENOMEM,
+                                   "could not read a CDI file of %zu bytes", size);
+    }
+    *ret = MIG_TAKE(text);
+    *ret_size = size;
+    return 0;
+}
+
+static int write_cdi(const struct mig_server *server, const char *name, int fd,
+                     struct mig_error *error)
+{
+    const char *directory = or_default(server->options->cdi_dir, CDI_DIRECTORY_DEFAULT);
+    MIG_AUTO_FREE char *text = NULL;
+    char path[PATH_SIZE];
+    size_t size = 0;
+    int rc;
+
+    if (!mig_host_is_cdi_file(name)) {
+        return refuse_name("a CDI file of the device plugin", name, error);
+    }
+    (void)snprintf(path, sizeof(path), "%s/%s", directory, name);
+    if (fd < 0) {
+        return unlink(path) == 0 || errno == ENOENT
+                   ? 0
+                   : mig_error_set_errno(error, MIG_E_FAILED, errno, "could not remove '%s'", path);
+    }
+    rc = read_passed(fd, &text, &size, error);
+    if (rc == 0) {
+        rc = mig_mkdir_parents(directory, 0755, error);
+    }
+    return rc == 0 ? mig_file_write_atomic(path, text, size, CDI_FILE_MODE, error) : rc;
+}
+
+void mig_server_cdi(struct mig_server *server, const struct mig_message *request,
+                    struct mig_wire_answer *answer)
+{
+    answer->result = write_cdi(server, request->text, request->fd, &answer->error);
 }

@@ -304,6 +304,7 @@ struct mig_message *helper_random_message(unsigned seed)
         break;
     case MIG_MESSAGE_SAVE:
     case MIG_MESSAGE_SAID:
+    case MIG_MESSAGE_CDI:
         text(&seed, message->text, sizeof(message->text));
         break;
     case MIG_MESSAGE_STARTED:
