@@ -168,11 +168,12 @@ static void tell_stalled(struct mig_manager *manager, const char *names, const c
 }
 
 static void tell_waiting(struct mig_manager *manager, const struct mig_manager_blockers *blockers,
-                         const char *names, const char *refusals)
+                         const char *names, const char *refusals, unsigned timeout_ms)
 {
     (void)mig_manager_withhold(manager, blockers);
-    mig_manager_set_state(manager, MIG_MANAGER_STATE_PENDING, "'%.64s' waits for %s%s%s",
-                          manager->wish.label, names, refusals[0] ? "; " : "", refusals);
+    mig_manager_set_state(manager, MIG_MANAGER_STATE_PENDING,
+                          "'%.64s' waits for %s, for at most %u s%s%s", manager->wish.label, names,
+                          timeout_ms / 1000, refusals[0] ? "; " : "", refusals);
     mig_manager_say(manager, MIG_MANAGER_NOTICE, "MigConfigWaiting", "%s", manager->message);
 }
 
@@ -197,7 +198,7 @@ static void wait_for(struct mig_manager *manager, const struct mig_manager_block
     if (late) {
         tell_stalled(manager, names, refusals, timeout_ms);
     } else {
-        tell_waiting(manager, blockers, names, refusals);
+        tell_waiting(manager, blockers, names, refusals, timeout_ms);
     }
     run->retry.at_ms = manager->now_ms + (late ? STALLED_POLL_MS : manager->options.poll_ms);
     mig_manager_wake(manager, run->retry.at_ms);

@@ -355,6 +355,78 @@ static void tell_file(struct world *world, enum mig_manager_source source, const
     world_step(world, &event);
 }
 
+/* The watch may tell an older object than the answer to our own patch did. */
+static void test_older_object(void **state)
+{
+    static struct world world;
+    struct mig_manager_pair label = {LABEL, "all-disabled"};
+    struct mig_manager_object object = {.exists = true,
+                                        .uid = "uid-1",
+                                        .resource_version = "1",
+                                        .labels = &label,
+                                        .label_count = 1};
+    struct mig_manager_event event = {.kind = MIG_MANAGER_OBJECT, .object = &object};
+
+    (void)state;
+    open_a30(&world, 1);
+    world_label(&world, LABEL, "all-balanced");
+    world_start(&world);
+    assert_true(world_until(&world, "success", 20000));
+    world_step(&world, &event);
+    world_run(&world, 20000);
+    assert_state(&world, "success");
+    assert_int_equal(world.applies, 1);
+    close_world(&world);
+}
+
+/* Somebody else wrote the object meanwhile: as soon as that is told we write again. */
+static void test_conflict(void **state)
+{
+    static struct world world;
+
+    (void)state;
+    open_a30(&world, 1);
+    world.delay_ms = 5;
+    world_set_layout(&world, 0, BALANCED);
+    world_label(&world, LABEL, "all-balanced");
+    world_start(&world);
+    world.resource_version++;
+    world_run(&world, 30); /* the watch follows the answer; backoff is longer */
+    assert_state(&world, "success");
+    assert_int_equal(world.counts[MIG_MANAGER_PATCH], 2);
+    close_world(&world);
+}
+
+/* ClusterPolicy names another ConfigMap: what is still told of the old one does not count. */
+static void test_another_config_map(void **state)
+{
+    static struct world world;
+    struct mig_manager_config old = {.source = MIG_MANAGER_SOURCE_CONFIG_MAP,
+                                     .name = "mig-config",
+                                     .text = config_changed,
+                                     .size = sizeof(config_changed) - 1};
+    struct mig_manager_policy policy = {"other-config", ""};
+    struct mig_manager_event event = {.kind = MIG_MANAGER_POLICY, .policy = &policy};
+
+    (void)state;
+    open_a30(&world, 1);
+    world_label(&world, LABEL, "all-balanced");
+    world_start(&world);
+    assert_true(world_until(&world, "success", 20000));
+    world_step(&world, &event);
+    event = (struct mig_manager_event){.kind = MIG_MANAGER_CONFIG, .config = &old};
+    world_step(&world, &event);
+    world_run(&world, 20000);
+    assert_state(&world, "pending");
+    assert_message(&world, "its config is not known yet");
+    assert_int_equal(world.applies, 1);
+    world.config_map = "other-config";
+    world_config(&world, config_a30);
+    assert_true(world_until(&world, "success", 20000));
+    assert_int_equal(world.applies, 1);
+    close_world(&world);
+}
+
 /* CONFIG_FILE wins over everything; DEFAULT_CONFIG_FILE serves where no GPU tells its profiles. */
 static void test_config_files(void **state)
 {
@@ -791,6 +863,9 @@ int main(void)
         cmocka_unit_test(test_config_changed_under_its_name),
         cmocka_unit_test(test_config_deleted),
         cmocka_unit_test(test_generated_config),
+        cmocka_unit_test(test_older_object),
+        cmocka_unit_test(test_conflict),
+        cmocka_unit_test(test_another_config_map),
         cmocka_unit_test(test_config_files),
         cmocka_unit_test(test_mode_only),
         cmocka_unit_test(test_failure_is_retried),

@@ -291,6 +291,29 @@ static void test_evict_respects_budgets(void **state)
     close_world(&world);
 }
 
+/* Who has left is not named any more. */
+static void test_refusals_end(void **state)
+{
+    static struct world world;
+    struct world_pod *first, *second;
+
+    (void)state;
+    open_balanced(&world, MIG_MANAGER_BUSY_EVICT);
+    first = world_add_pod(&world, "first", 0, "1g.6gb");
+    second = world_add_pod(&world, "second", 0, "2g.12gb");
+    first->budget = second->budget = true;
+    world_label(&world, LABEL, "all-4g.24gb");
+    world_run(&world, 10000);
+    assert_message(&world, "budget-first");
+    assert_message(&world, "budget-second");
+    assert_message(&world, "for at most 60 s");
+    world_end_pod(&world, first);
+    world_run(&world, 5000);
+    assert_message(&world, "budget-second");
+    assert_null(strstr(world_get(&world, MIG_MANAGER_ANNOTATION_MESSAGE), "first"));
+    close_world(&world);
+}
+
 /* Nobody is evicted for a slice that a process outside of pods holds as well. */
 static void test_evict_not_in_vain(void **state)
 {
@@ -548,6 +571,7 @@ int main(void)
         cmocka_unit_test(test_evict_only_who_must_go),
         cmocka_unit_test(test_evict_as_few_as_can_be),
         cmocka_unit_test(test_evict_respects_budgets),
+        cmocka_unit_test(test_refusals_end),
         cmocka_unit_test(test_evict_not_in_vain),
         cmocka_unit_test(test_annotation_wins),
         cmocka_unit_test(test_prior_values_come_back),
