@@ -224,6 +224,7 @@ static void watch_map(struct manager_role *role, const char *name)
         .field_selector = selector, .event = map_event, .data = role};
     struct mig_error error;
 
+    mig_kube_path_init(&path, "/api/v1");
     if (strcmp(role->map_name, name) == 0 && (role->map_watch || !name[0])) {
         return;
     }
@@ -234,7 +235,6 @@ static void watch_map(struct manager_role *role, const char *name)
     if (!name[0]) {
         return;
     }
-    mig_kube_path_init(&path, "/api/v1");
     mig_kube_path_resource(&path, mig_kube_namespace(role->options.kube), "configmaps");
     options.path = mig_kube_path_text(&path, &error);
     snprintf(selector, sizeof(selector), "metadata.name=%s", role->map_name);
