@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define HANDLE_MAX 64
+#define COUNT_EVERY 5 /* polls: where there are events they are not relied upon alone */
 #define FNV_BASIS 0xcbf29ce484222325u
 #define FNV_PRIME 0x100000001b3u
 
@@ -23,13 +24,14 @@ struct watched_gpu {
     unsigned device_max;
     unsigned profile_count;
     unsigned profiles[MIG_PROFILE_MAX]; /* driver's ids */
-    uint64_t print, expected;
+    uint64_t mode_print, mode_expected, print, expected;
 };
 
 struct mig_watch {
     struct mig_session *session;
     uint32_t epoch; /* of the session when it began to listen */
     bool listening, has_set;
+    unsigned poll_count;
     nvmlEventSet_t set;
     uint32_t gpu_count;
     struct watched_gpu gpus[MIG_GPU_MAX];
@@ -158,20 +160,24 @@ static void mix_instances(struct mig_watch *watch, uint32_t index, uint64_t *pri
     }
 }
 
-static uint64_t fingerprint(struct mig_watch *watch, uint32_t index)
+/* Reads the numbers of a GPU, those of its instances too if they are due. */
+static bool has_changed(struct mig_watch *watch, uint32_t index)
 {
-    const struct watched_gpu *gpu = &watch->gpus[index];
+    struct watched_gpu *gpu = &watch->gpus[index];
     unsigned current = 0, pending = 0;
-    uint64_t print = FNV_BASIS;
 
-    mix(&print, gpu->device ? MIG_CALL(watch->session, index, nvmlDeviceGetMigMode, gpu->device,
-                                       &current, &pending)
-                            : NVML_ERROR_GPU_IS_LOST);
-    mix(&print, (uint64_t)current << 32 | pending);
-    if (current == NVML_DEVICE_MIG_ENABLE && !gpu->has_events) {
-        mix_instances(watch, index, &print);
+    gpu->mode_print = FNV_BASIS;
+    mix(&gpu->mode_print, gpu->device ? MIG_CALL(watch->session, index, nvmlDeviceGetMigMode,
+                                                 gpu->device, &current, &pending)
+                                      : NVML_ERROR_GPU_IS_LOST);
+    mix(&gpu->mode_print, (uint64_t)current << 32 | pending);
+    if (!gpu->has_events || watch->poll_count % COUNT_EVERY == 0) {
+        gpu->print = FNV_BASIS;
+        if (current == NVML_DEVICE_MIG_ENABLE) {
+            mix_instances(watch, index, &gpu->print);
+        }
     }
-    return print;
+    return gpu->mode_print != gpu->mode_expected || gpu->print != gpu->expected;
 }
 
 /* ---- the job ---- */
@@ -192,9 +198,9 @@ static int poll_all(struct mig_session *session, void *job, struct mig_error *er
     }
     watch->news.changed = count != watch->gpu_count;
     take_events(watch);
+    watch->poll_count++;
     for (uint32_t i = 0; i < watch->gpu_count; i++) {
-        watch->gpus[i].print = fingerprint(watch, i);
-        watch->news.changed |= watch->gpus[i].print != watch->gpus[i].expected;
+        watch->news.changed |= has_changed(watch, i);
     }
     return 0;
 }
@@ -252,6 +258,7 @@ void mig_watch_expect(struct mig_watch *watch, const struct mig_node *node)
         struct watched_gpu *gpu = &watch->gpus[i];
         const struct mig_model *model = i < node->gpu_count ? node->gpus[i].layout.model : NULL;
 
+        gpu->mode_expected = gpu->mode_print;
         gpu->expected = gpu->print;
         gpu->device_max = model ? model->max_mig_devices : 0;
         gpu->profile_count = 0;

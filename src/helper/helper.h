@@ -53,6 +53,7 @@ struct mig_helper_options {
     const char *state_file;    /* nvidia-mig-manager's, below host_root; its usual override.conf */
     unsigned poll_interval_ms; /* how often the driver is asked whether something changed; 1,000 */
     unsigned deadline_ms;      /* of one NVML call; 60,000 */
+    unsigned restart_max_ms; /* longest wait before a helper that keeps ending is started; 5,000 */
 };
 
 /* What the agent has of the others. */

@@ -22,8 +22,8 @@
 #include <sys/wait.h>
 
 #define BACKOFF_FIRST_MS 100u
-#define BACKOFF_MAX_MS 30000u
-#define STABLE_MS 60000u      /* a helper that lived so long starts the count of failures anew */
+#define BACKOFF_MAX_MS 5000u
+#define STABLE_MS 30000u      /* a helper that lived so long starts the count of failures anew */
 #define KILL_WAIT_MS 2000u    /* then a killed helper is left behind */
 #define FINISH_WAIT_MS 60000u /* for the helper, after the agent's end */
 #define NO_TIME UINT64_MAX
@@ -75,25 +75,27 @@ static void tell(struct supervisor *supervisor, enum mig_message_type type, pid_
 
 /* ---- the helper ---- */
 
-static uint64_t backoff_ms(unsigned failure_count)
+static uint64_t backoff_ms(unsigned failure_count, uint64_t max_ms)
 {
     uint64_t wait_ms = BACKOFF_FIRST_MS;
 
-    for (unsigned i = 1; i < failure_count && wait_ms < BACKOFF_MAX_MS; i++) {
+    for (unsigned i = 1; i < failure_count && wait_ms < max_ms; i++) {
         wait_ms *= 2;
     }
-    return failure_count == 0 ? 0 : wait_ms < BACKOFF_MAX_MS ? wait_ms : BACKOFF_MAX_MS;
+    return failure_count == 0 ? 0 : wait_ms < max_ms ? wait_ms : max_ms;
 }
 
 static void start_later(struct supervisor *supervisor)
 {
     uint64_t now_ms = mig_now_ms();
+    unsigned max_ms = supervisor->options->restart_max_ms;
 
     supervisor->helper = 0;
     supervisor->give_up_ms = NO_TIME;
     supervisor->failure_count =
         now_ms - supervisor->start_ms > STABLE_MS ? 1 : supervisor->failure_count + 1;
-    supervisor->start_ms = now_ms + backoff_ms(supervisor->failure_count);
+    supervisor->start_ms =
+        now_ms + backoff_ms(supervisor->failure_count, max_ms > 0 ? max_ms : BACKOFF_MAX_MS);
 }
 
 static void start_helper(struct supervisor *supervisor)

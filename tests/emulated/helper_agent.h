@@ -22,7 +22,8 @@ struct agent {
     bool host_changed;
     int fd; /* of the last socket; -1 */
     struct mig_apply_report report;
-    struct mig_error error; /* of the last request, or what was told */
+    struct mig_error error; /* of the last request */
+    struct mig_error told;  /* with unreadable or lost */
     struct mig_helper_xid xid;
     char name[256];     /* of the config of the last restore */
     char said[16384];   /* lines */
