@@ -13,11 +13,13 @@ PROBE = BUILD / "tests/cluster/kube-probe"
 NAMESPACE = "kube-probe"
 CONFIGMAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 WATCH_S = int(os.environ.get("MIGD_WATCH_S", "20"))
-# half of all watches end badly, a quarter of all lists
-FAULTS = ("WATCH ... chance=15 bytes=2000 -> cut", "WATCH ... chance=15 bytes=2000 -> torn",
-          "WATCH ... chance=10 bytes=1000 -> gone", "WATCH ... chance=10 -> disconnect",
-          "WATCH ... chance=10 -> reset", "GET ... chance=10 -> 503", "GET ... chance=5 -> 500",
-          "GET ... chance=5 retry-after=1 -> 429", "GET ... chance=5 -> reset")
+# every watch ends after some events, a quarter of all lists fails
+FAULTS = ("WATCH /... chance=25 bytes=2000 -> cut", "WATCH /... chance=25 bytes=2000 -> torn",
+          "WATCH /... chance=20 bytes=1500 -> gone", "WATCH /... chance=10 -> disconnect",
+          "WATCH /... chance=10 -> reset", "WATCH /... chance=10 -> 503",
+          "WATCH /... bytes=4000 -> cut",
+          "GET /... chance=10 -> 503", "GET /... chance=5 -> 500",
+          "GET /... chance=5 retry-after=1 -> 429", "GET /... chance=5 -> reset")
 
 
 class Watching:
@@ -223,19 +225,20 @@ class Kube(ClusterCase):
               lambda: f"told {watching.state()}, there is {self.truth()}", 60, 1)
 
     def test_watch_tells_what_there_is(self):
-        """Under random edits, directly and through a proxy that breaks half of all watches."""
+        """Under random edits, directly and through a proxy that breaks every watch."""
         seed = int(os.environ.get("MIGD_SEED", random.randrange(1 << 30)))
         chance = random.Random(seed)
         self.cluster.start_proxy()
         self.addCleanup(self.cluster.faults)
+        self.cluster.faults(*FAULTS)
         direct = Watching(self, self.admin, CONFIGMAPS)
         faulty = Watching(self, self.cluster.token_kubeconfig("probe", NAMESPACE, PROXY_URL),
                           CONFIGMAPS)
-        self.cluster.faults(*FAULTS)
         with self.subTest(MIGD_SEED=seed):
             end = time.monotonic() + WATCH_S
             while time.monotonic() < end:
                 self.edit(chance)
+            self.assertGreater(sum(self.cluster.fault_counts()["faults"].values()), WATCH_S // 5)
             self.cluster.faults()
             for watching in (direct, faulty):
                 self.agree(watching)
