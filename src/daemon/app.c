@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
+#include "exporter/own.h"
 #include "kube/kubeconfig.h"
 #include <errno.h>
 #include <signal.h>
@@ -27,6 +28,60 @@
 
 static const int signal_numbers[] = {SIGTERM, SIGINT, SIGHUP};
 
+/* --- the other roles --- */
+
+/* Every new snapshot comes by here, whoever keeps it. */
+static void share_node(const struct mig_node *node, void *data)
+{
+    struct app *app = data;
+
+    role_metrics_set_node(app->metrics, node);
+    role_labels_set_node(app->labels, node);
+}
+
+static void share_strategy(const char *strategy, void *data)
+{
+    const struct app *app = data;
+
+    role_labels_set_strategy(app->labels, strategy);
+}
+
+static bool is_changing(void *data)
+{
+    const struct app *app = data;
+
+    return app->manager && strcmp(manager_role_status(app->manager).state, "pending") == 0;
+}
+
+static int start_roles(struct app *app, struct mig_error *error)
+{
+    const struct role_metrics_options metrics = {
+        .loop = &app->loop,
+        .values = &app->values,
+        .helper = app->helper,
+        .node_name = app->node_name,
+        .counters = app->counters,
+    };
+    const struct role_labels_options labels = {
+        .loop = &app->loop,
+        .values = &app->values,
+        .kube = app->kube,
+        .node_name = app->node_name,
+        .counters = app->counters,
+        .is_changing = is_changing,
+        .data = app,
+    };
+    int rc = 0;
+
+    if (daemon_value_has(&app->values, DAEMON_ROLES, "metrics")) {
+        rc = role_metrics_new(&metrics, &app->metrics, error);
+    }
+    if (rc == 0 && daemon_value_has(&app->values, DAEMON_ROLES, "labels")) {
+        rc = role_labels_new(&labels, &app->labels, error);
+    }
+    return rc;
+}
+
 /* --- the helper's word --- */
 
 static void node_changed(struct mig_node *node, void *data)
@@ -36,7 +91,9 @@ static void node_changed(struct mig_node *node, void *data)
     if (app->manager) {
         manager_role_changed(app->manager, node);
     } else {
-        mig_node_free(node);
+        share_node(node, app);
+        mig_node_free(app->own_node);
+        app->own_node = node;
     }
 }
 
@@ -60,6 +117,7 @@ static void helper_lost(const struct mig_error *error, void *data)
     struct app *app = data;
 
     log_error(LOG_LEVEL_ERROR, "helper", error, "the helper is replaced");
+    mig_counter_add(app->counters, &mig_count_helper_restarts, 1, NULL);
     if (app->manager) {
         manager_role_helper_lost(app->manager);
     }
@@ -75,9 +133,11 @@ static void helper_orphaned(void *data)
 
 static void xid_seen(const struct mig_helper_xid *xid, void *data)
 {
-    (void)data;
+    const struct app *app = data;
+
     log_write(LOG_LEVEL_WARNING, "helper", NULL, 0, "%s reports XID %llu", xid->gpu_uuid,
               (unsigned long long)xid->xid);
+    role_metrics_xid(app->metrics, xid);
 }
 
 /* --- the manager --- */
@@ -93,6 +153,8 @@ static int start_manager(struct app *app, struct mig_error *error)
         .kube = app->kube,
         .node_name = app->node_name,
         .agent_dir = app->agent_dir,
+        .snapshot = share_node,
+        .strategy = share_strategy,
         .stopped = manager_stopped,
         .data = app,
     };
@@ -106,12 +168,17 @@ static void close_all(struct app *app)
 {
     web_free(app->web);
     app->web = NULL;
+    role_labels_free(app->labels);
+    app->labels = NULL;
+    share_node(NULL, app);
     manager_role_free(app->manager);
     app->manager = NULL;
     mig_kube_free(app->kube);
     app->kube = NULL;
     mig_helper_free(app->helper);
     app->helper = NULL;
+    role_metrics_free(app->metrics);
+    app->metrics = NULL;
     for (size_t i = 0; i < MIG_ARRAY_SIZE(app->signals); i++) {
         if (!uv_is_closing((uv_handle_t *)&app->signals[i])) {
             uv_close((uv_handle_t *)&app->signals[i], NULL);
@@ -151,6 +218,7 @@ static void restart_manager(struct app *app)
     struct daemon_values old = app->values;
     struct mig_error error;
 
+    share_node(NULL, app);
     manager_role_free(app->manager);
     app->manager = NULL;
     app->values = *app->next_values;
@@ -293,7 +361,12 @@ static void set_node_name(struct app *app)
 static void kube_observed(const char *method, const char *path, int status, unsigned took_ms,
                           void *data)
 {
-    (void)data;
+    const struct app *app = data;
+    char text[16];
+
+    snprintf(text, sizeof(text), "%d", status);
+    mig_counter_add(app->counters, &mig_count_api_requests, 1, method, text, NULL);
+    mig_counter_observe(app->counters, &mig_count_api_seconds, took_ms / 1000.0, method, NULL);
     log_write(LOG_LEVEL_DEBUG, "kube", NULL, 0, "%s %s: %d in %u ms", method, path, status,
               took_ms);
 }
@@ -305,11 +378,19 @@ static bool web_is_ready(void *data)
     return app->ready && !app->stopping;
 }
 
+static bool web_metrics(struct mig_buffer *out, void *data)
+{
+    const struct app *app = data;
+
+    return role_metrics_write(out, app->metrics);
+}
+
 static int start_web(struct app *app, struct mig_error *error)
 {
     const struct web_options options = {
         .listen = app->values.texts[DAEMON_LISTEN],
         .is_ready = web_is_ready,
+        .metrics = app->metrics ? web_metrics : NULL,
         .data = app,
     };
 
@@ -347,6 +428,7 @@ static int start_all(struct app *app, struct mig_error *error)
     if (rc == 0 && app->has_cluster) {
         rc = mig_kube_new(&app->loop, &kube, &app->kube, error);
     }
+    rc = rc < 0 ? rc : start_roles(app, error);
     rc = rc < 0 ? rc : start_web(app, error);
     if (rc == 0 && daemon_value_has(&app->values, DAEMON_ROLES, "manager")) {
         rc = start_manager(app, error);
@@ -362,6 +444,7 @@ int app_run(struct app *app, struct mig_error *error)
         return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not start");
     }
     app->started_ms = uv_now(&app->loop);
+    app->counters = mig_counters_new();
     set_node_name(app);
     log_write(LOG_LEVEL_INFO, "migd", NULL, 0, "migd %s on '%s', %s", MIG_VERSION, app->node_name,
               app->has_cluster ? "in a cluster" : "without a cluster");
@@ -379,5 +462,7 @@ void app_release(struct app *app)
     daemon_values_release(&app->values);
     mig_kube_config_release(&app->kube_config);
     free(app->agent_dir);
+    mig_node_free(app->own_node);
+    mig_counters_free(app->counters);
     notify_close();
 }

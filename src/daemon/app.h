@@ -3,7 +3,10 @@
 #ifndef MIG_DAEMON_APP_H
 #define MIG_DAEMON_APP_H
 
+#include "base/counters.h"
 #include "daemon/manager_role.h"
+#include "daemon/role_labels.h"
+#include "daemon/role_metrics.h"
 #include "daemon/web.h"
 #include "helper/helper.h"
 #include "kube/client.h"
@@ -21,6 +24,10 @@ struct app {
     struct mig_helper *helper;
     struct mig_kube *kube;
     struct manager_role *manager;
+    struct role_labels *labels;
+    struct role_metrics *metrics;
+    struct mig_counters *counters;
+    struct mig_node *own_node; /* the snapshot, where there is no manager to keep it */
     struct web *web;
     uv_signal_t signals[3];
     uv_timer_t ready_timer;

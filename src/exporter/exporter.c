@@ -146,8 +146,7 @@ void mig_exporter_note_xid(struct mig_exporter *exporter, const char *gpu_uuid, 
     }
 }
 
-int mig_exporter_write(struct mig_exporter *exporter, struct mig_buffer *out,
-                       struct mig_error *error)
+static int write_all(struct mig_exporter *exporter, struct mig_buffer *out, struct mig_error *error)
 {
     uint64_t age_ms = (uint64_t)exporter->options.interval_ms * AGE_INTERVALS;
     uint64_t now = now_ms(exporter);
@@ -168,9 +167,9 @@ int mig_exporter_write(struct mig_exporter *exporter, struct mig_buffer *out,
     return mig_metrics_write(&view, out, error);
 }
 
-int mig_exporter_answer(struct mig_http_answer *answer, void *data)
+int mig_exporter_scrape(struct mig_exporter *exporter, struct mig_buffer *out,
+                        struct mig_error *error)
 {
-    struct mig_exporter *exporter = data;
     struct mig_counters *counters = exporter->options.counters;
     uint64_t start_ns = uv_hrtime();
     int rc;
@@ -182,10 +181,9 @@ int mig_exporter_answer(struct mig_http_answer *answer, void *data)
                        exporter->options.interval_ms);
         refresh(exporter);
     }
-    rc = mig_exporter_write(exporter, &answer->body, NULL);
+    rc = write_all(exporter, out, error);
     mig_counter_add(counters, &mig_count_scrapes, 1, rc == 0 ? "ok" : "failed", NULL);
     mig_counter_observe(counters, &mig_count_scrape_seconds, (double)(uv_hrtime() - start_ns) / 1e9,
                         NULL);
-    answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
-    return rc == 0 ? 200 : 500;
+    return rc;
 }

@@ -11,7 +11,6 @@
 #define MIG_EXPORTER_EXPORTER_H
 
 #include "exporter/metrics.h"
-#include "net/http.h"
 #include <uv.h>
 
 #define MIG_EXPORTER_INTERVAL_MS 5000u
@@ -48,11 +47,11 @@ void mig_exporter_give_pods(struct mig_exporter *exporter, struct mig_pod_device
 void mig_exporter_note_xid(struct mig_exporter *exporter, const char *gpu_uuid, uint32_t gi_id,
                            uint64_t xid);
 
-/* Writes the metrics, as a scrape does. */
-int mig_exporter_write(struct mig_exporter *exporter, struct mig_buffer *out,
-                       struct mig_error *error);
+#define MIG_EXPORTER_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
-/* For struct mig_http_route, with the exporter as data. */
-int mig_exporter_answer(struct mig_http_answer *answer, void *exporter);
+/* Somebody scrapes: writes the metrics, counts it, and has what is measured refreshed from now on.
+ */
+int mig_exporter_scrape(struct mig_exporter *exporter, struct mig_buffer *out,
+                        struct mig_error *error);
 
 #endif
