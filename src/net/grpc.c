@@ -10,11 +10,14 @@
 #include <string.h>
 
 #define NO_STATUS (-1)
+#define CLOCK_SLACK_MS 20u
 
 struct mig_grpc_call {
     struct mig_grpc_call_options options;
     struct mig_h2_stream *stream;
     struct mig_grpc_deadline *deadline;
+    uv_loop_t *loop;
+    uint64_t started_ms;
     struct mig_grpc_reader reader;
     int status; /* NO_STATUS until it is known */
     char status_text[MIG_GRPC_STATUS_TEXT_SIZE];
@@ -62,14 +65,21 @@ static int status_of_http(int status)
     }
 }
 
-static int status_of_reset(int64_t code)
+/* The server's clock may be a little before ours; who has set a deadline wants to hear of it. */
+static bool deadline_is_due(const struct mig_grpc_call *call)
+{
+    return call->options.timeout_ms > 0 &&
+           uv_now(call->loop) - call->started_ms + CLOCK_SLACK_MS >= call->options.timeout_ms;
+}
+
+static int status_of_reset(const struct mig_grpc_call *call, int64_t code)
 {
     switch (code) {
     case -1: /* the connection failed */
     case 7:  /* REFUSED_STREAM */
         return MIG_GRPC_UNAVAILABLE;
     case 8: /* CANCEL */
-        return MIG_GRPC_CANCELLED;
+        return deadline_is_due(call) ? MIG_GRPC_DEADLINE_EXCEEDED : MIG_GRPC_CANCELLED;
     case 11: /* ENHANCE_YOUR_CALM */
         return MIG_GRPC_RESOURCE_EXHAUSTED;
     case 12: /* INADEQUATE_SECURITY */
@@ -145,7 +155,7 @@ static void got_end(struct mig_h2_stream *stream, const struct mig_error *error,
 
     if (call->status == NO_STATUS || (error && !call->status_is_ours)) {
         call->status =
-            error ? status_of_reset(mig_h2_stream_reset_code(stream)) : MIG_GRPC_INTERNAL;
+            error ? status_of_reset(call, mig_h2_stream_reset_code(stream)) : MIG_GRPC_INTERNAL;
         mig_text_copy(call->status_text, sizeof(call->status_text),
                       error ? error->message : "the answer has no status");
     } else if (call->status == MIG_GRPC_OK && mig_grpc_reader_cut(&call->reader)) {
@@ -222,10 +232,13 @@ int mig_grpc_call(struct mig_h2 *h2, const struct mig_grpc_call_options *options
     }
     call->options = *options;
     call->status = NO_STATUS;
+    call->loop = mig_h2_loop(h2);
+    uv_update_time(call->loop);
+    call->started_ms = uv_now(call->loop);
     mig_grpc_reader_init(&call->reader);
     if (options->timeout_ms > 0) {
         call->deadline =
-            mig_grpc_deadline_start(mig_h2_loop(h2), options->timeout_ms, deadline_passed, call);
+            mig_grpc_deadline_start(call->loop, options->timeout_ms, deadline_passed, call);
         if (!call->deadline) {
             free_call(call);
             return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not call %s",

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define TIMEOUT_MAX_MS 86400000u /* a day */
-#define TIMEOUT_DIGITS_MAX 8 /* as the protocol says */
+#define TIMEOUT_DIGITS_MAX 8     /* as the protocol says */
 
 /* ---- messages ------------------------------------------------------------------------------- */
 

@@ -113,13 +113,25 @@ static int received_header(nghttp2_session *session, const nghttp2_frame *frame,
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* resets the stream */
 }
 
+/* The peer makes no sense on this stream. */
+static void break_off(struct mig_h2_stream *stream)
+{
+    nghttp2_submit_rst_stream(stream->h2->session, NGHTTP2_FLAG_NONE, stream->id,
+                              NGHTTP2_PROTOCOL_ERROR);
+    stream->error_code = NGHTTP2_PROTOCOL_ERROR;
+    mig_h2_stream_over(stream, MIG_H2_CAUSE_CLOSED);
+}
+
 static void headers_complete(struct mig_h2_stream *stream)
 {
     struct mig_h2_block *block = &stream->h2->block;
     struct mig_h2_header headers[MIG_H2_HEADERS_MAX];
     bool trailers = stream->answered;
 
-    if (!stream->h2->server && !trailers && block->status / 100 == 1) {
+    if (!stream->h2->server && !trailers && block->status < 200) {
+        if (block->status < 100) { /* "060" is no status, though it has three digits */
+            break_off(stream);
+        }
         return; /* 100 and the like say nothing yet */
     }
     stream->answered = true;

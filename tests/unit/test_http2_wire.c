@@ -79,6 +79,23 @@ static void test_interim_answer(void **state)
     exchange_release(&exchange);
 }
 
+static void test_status_that_is_none(void **state)
+{
+    struct exchange exchange = {0};
+    struct wire wire;
+
+    wire_start(state, &wire, (struct mig_h2_connect_options){0});
+    exchange_start(&exchange, wire.peer.h2, "GET", "/", NULL, 0, false);
+    wire_settings(&wire);
+    net_run_until(wire.peer.net, &wire.peer.ready);
+    wire_frame(&wire, HEADERS, END_HEADERS, 1, "\x08\x03\x30\x36\x30", 5);
+    wire_frame(&wire, DATA, END_STREAM, 1, "body", 4);
+    net_run_until(wire.peer.net, &exchange.over);
+    expect_error(&exchange, "broke the protocol: PROTOCOL_ERROR");
+    assert_int_equal(exchange.body_size, 0);
+    wire_stop(&wire);
+}
+
 /* Header blocks over the limits end their stream; the connection goes on. */
 static void test_too_many_headers(void **state)
 {
@@ -295,6 +312,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_interim_answer),
+        TEST(test_status_that_is_none),
         TEST(test_too_many_headers),
         TEST(test_goaway_in_the_middle),
         TEST(test_half_closed),
