@@ -7,7 +7,6 @@
  * bounds what is built for any other.
  */
 #include "kube/json.h"
-#include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -78,35 +77,18 @@ int mig_kube_json_parse(const void *bytes, size_t size, json_t **ret, struct mig
     return 0;
 }
 
-static json_t *member(const json_t *object, va_list names)
+json_t *mig_kube_json_find(const json_t *object, const char *const *names)
 {
-    const char *name;
-
-    while (object && (name = va_arg(names, const char *))) {
-        object = json_object_get(object, name);
+    for (; object && *names; names++) {
+        object = json_object_get(object, *names);
     }
     return (json_t *)(uintptr_t)object; /* jansson's own getters give a writable member too */
 }
 
-json_t *mig_kube_json_member(const json_t *object, ...)
+const char *mig_kube_json_find_text(const json_t *object, const char *const *names)
 {
-    va_list names;
-    json_t *found;
+    const char *text = json_string_value(mig_kube_json_find(object, names));
 
-    va_start(names, object);
-    found = member(object, names);
-    va_end(names);
-    return found;
-}
-
-const char *mig_kube_json_text(const json_t *object, ...)
-{
-    va_list names;
-    const char *text;
-
-    va_start(names, object);
-    text = json_string_value(member(object, names));
-    va_end(names);
     return text ? text : "";
 }
 

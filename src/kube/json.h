@@ -20,10 +20,15 @@ MIG_DEFINE_CLEANUP(json, json_t, json_decref)
 int mig_kube_json_parse(const void *bytes, size_t size, json_t **ret, struct mig_error *error);
 
 /* The member that the names lead to, ended by NULL; NULL when something is not there. */
-json_t *mig_kube_json_member(const json_t *object, ...) __attribute__((sentinel));
+#define mig_kube_json_member(object, ...) \
+    mig_kube_json_find(object, (const char *const[]){__VA_ARGS__, NULL})
 
 /* The same, its text; "" when it is not there or no text. Never NULL. */
-const char *mig_kube_json_text(const json_t *object, ...) __attribute__((sentinel));
+#define mig_kube_json_text(object, ...) \
+    mig_kube_json_find_text(object, (const char *const[]){__VA_ARGS__, NULL})
+
+json_t *mig_kube_json_find(const json_t *object, const char *const *names);
+const char *mig_kube_json_find_text(const json_t *object, const char *const *names);
 
 /* metadata.NAME as text. */
 const char *mig_kube_metadata(const json_t *object, const char *name);

@@ -364,7 +364,7 @@ static int current_context(struct reader *reader, const char **ret)
 
 static int read_config(struct reader *reader, const char *context_name)
 {
-    struct entry context, cluster, user;
+    struct entry context = {NULL, NULL}, cluster = {NULL, NULL}, user = {NULL, NULL};
     const char *cluster_name, *user_name, *namespace_name;
     int rc = context_name ? 0 : current_context(reader, &context_name);
 

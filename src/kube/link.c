@@ -130,7 +130,7 @@ static int connection(struct mig_kube_link *link, struct mig_h2 **ret, struct mi
         drop(link, MIG_KUBE_CONNECTIONS_MAX - 1);
     }
     memmove(link->connections + 1, link->connections,
-            (MIG_KUBE_CONNECTIONS_MAX - 1) * sizeof(*link->connections));
+            (MIG_KUBE_CONNECTIONS_MAX - 1) * sizeof(struct mig_h2 *));
     link->connections[0] = *ret;
     return 0;
 }
