@@ -101,13 +101,14 @@ static void on_apply(struct mig_manager *manager, const struct mig_manager_event
         manager->run.applied = true;
         manager->run.refreshed = false;
     }
-    if (met || (event->result == MIG_OK && !event->node)) {
+    manager->run.unconfirmed = event->result == MIG_OK && !event->node;
+    if (met || manager->run.unconfirmed) {
         return; /* finished, or a read will tell */
     }
     if (event->result == MIG_OK) {
         mig_error_clear(&error);
         (void)mig_goal_is_met(event->node, &manager->apply_goal, &error);
-        mig_error_prefix(&error, "the change was made but does not show in what was read back");
+        mig_error_prefix(&error, MIG_MANAGER_NOT_SHOWN);
     }
     if (event->result == MIG_E_BUSY) {
         if (event->node && !manager->run.surprised) {

@@ -134,7 +134,8 @@ void mig_manager_finish(struct mig_manager *manager)
         return;
     }
     run->confirmed = true;
-    run->drifted = run->stalled = run->escalate = run->futile = run->surprised = false;
+    run->unconfirmed = run->drifted = run->stalled = run->escalate = run->futile = run->surprised =
+        false;
     run->busy_since_ms = 0;
     run->retry = (struct mig_manager_retry){0};
     manager->failure_count = 0;

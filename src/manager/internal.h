@@ -135,15 +135,16 @@ struct mig_manager_run {
     unsigned source;
     uint64_t revision;
 
-    bool confirmed; /* the hardware was seen to be as wanted */
-    bool drifted;   /* ... and then was not any more */
-    bool applying;  /* an apply was begun for this run */
-    bool applied;   /* instances or modes were changed */
-    bool refreshed; /* CDI specs were made after that */
-    bool stalled;   /* waited for too long: told as failed, but still waiting */
-    bool escalate;  /* the driver said in use, of nobody we know: GPU clients have to pause */
-    bool surprised; /* the driver said in use, of what we did not see; once */
-    bool futile;    /* pausing them did not free the GPU */
+    bool confirmed;   /* the hardware was seen to be as wanted */
+    bool drifted;     /* ... and then was not any more */
+    bool applying;    /* an apply was begun for this run */
+    bool unconfirmed; /* it is said to be done: the next read has to show it */
+    bool applied;     /* instances or modes were changed */
+    bool refreshed;   /* CDI specs were made after that */
+    bool stalled;     /* waited for too long: told as failed, but still waiting */
+    bool escalate;    /* the driver said in use, of nobody we know: GPU clients have to pause */
+    bool surprised;   /* the driver said in use, of what we did not see; once */
+    bool futile;      /* pausing them did not free the GPU */
     bool holders_fresh, node_fresh; /* read since the run last started to look */
     uint64_t busy_since_ms;         /* 0 = nobody is waited for */
     struct mig_manager_retry retry;
@@ -256,6 +257,8 @@ void mig_manager_take(struct mig_manager *manager, const struct mig_manager_even
 void mig_manager_see_object(struct mig_manager *manager, const struct mig_manager_object *object);
 
 /* ---- answers.c ---- */
+
+#define MIG_MANAGER_NOT_SHOWN "the change was made but does not show in what was read back"
 
 void mig_manager_answer(struct mig_manager *manager, const struct mig_manager_event *event);
 void mig_manager_expire(struct mig_manager *manager);

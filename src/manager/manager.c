@@ -22,7 +22,7 @@ static void set_defaults(struct mig_manager_options *options)
     options->retry_max_ms = or_default(options->retry_max_ms, 300000);
     options->poll_ms = or_default(options->poll_ms, 1000);
     options->clients_timeout_ms = or_default(options->clients_timeout_ms, 300000);
-    options->apply_timeout_ms = or_default(options->apply_timeout_ms, 600000);
+    options->apply_timeout_ms = or_default(options->apply_timeout_ms, 660000);
     options->record_after_ms = or_default(options->record_after_ms, 3000);
 }
 

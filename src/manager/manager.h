@@ -88,7 +88,7 @@ struct mig_manager_options {
     unsigned retry_min_ms, retry_max_ms; /* after a failure; 0 = 5,000 and 300,000 */
     unsigned poll_ms;                    /* while waiting for holders or client pods; 0 = 1,000 */
     unsigned clients_timeout_ms;         /* for the pods of paused clients to end; 0 = 300,000 */
-    unsigned apply_timeout_ms; /* 0 = 600,000; then the answer is not waited for any longer */
+    unsigned apply_timeout_ms; /* 0 = 660,000, more than the helper's own; then it is given up */
     unsigned record_after_ms;  /* no word from the API server: the record is used; 0 = 3,000 */
 };
 

@@ -74,8 +74,10 @@ static bool is_ready(struct mig_manager *manager)
 
 static void remove_taint(struct mig_manager *manager)
 {
+    bool has_default = manager->options.has_cluster_policy &&
+                       (!manager->policy_known || manager->default_config[0]);
     bool settled = manager->state == MIG_MANAGER_STATE_SUCCESS ||
-                   (manager->state == MIG_MANAGER_STATE_NONE && !manager->default_config[0]);
+                   (manager->state == MIG_MANAGER_STATE_NONE && !has_default);
 
     if (!manager->seen.taint || !settled || mig_manager_busy(manager, MIG_MANAGER_OP_TAINT) ||
         !mig_manager_is_due(manager, manager->taint_retry.at_ms)) {

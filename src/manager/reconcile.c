@@ -384,6 +384,12 @@ static void reach_goal(struct mig_manager *manager)
         mig_manager_finish(manager);
         return;
     }
+    if (manager->run.unconfirmed) {
+        manager->run.unconfirmed = false;
+        mig_error_prefix(&reason, MIG_MANAGER_NOT_SHOWN);
+        mig_manager_consider_reboot(manager, &reason);
+        return;
+    }
     if (drifted(manager, &reason) || !mig_manager_is_due(manager, manager->run.retry.at_ms) ||
         manager->helper_lost) {
         return;

@@ -14,6 +14,7 @@
 #define LABEL MIG_MANAGER_LABEL_CONFIG
 #define STATE MIG_MANAGER_LABEL_STATE
 #define DEPLOY MIG_MANAGER_LABEL_DEPLOY
+#define APPLIES_MAX 100u /* of a life; without backoff there would be thousands */
 #define QUIET_MS 3600000u
 
 static const char config_first[] =
@@ -42,11 +43,39 @@ static const char config_second[] =
     "  all-1g.6gb:\n"
     "    - {devices: all, mig-enabled: true, mig-devices: {1g.6gb: 3}}\n";
 
+static const char config_third[] =
+    "version: v1\n"
+    "mig-configs:\n"
+    "  all-disabled:\n"
+    "    - {devices: all, mig-enabled: false}\n"
+    "  all-1g.6gb:\n"
+    "    - {devices: all, mig-enabled: true, mig-devices: {1g.5gb: 7}}\n"
+    "  all-4g.24gb:\n"
+    "    - {devices: all, mig-enabled: true, mig-devices: {1c.3g.20gb: 3, 2g.10gb: 1}}\n"
+    "  all-balanced:\n"
+    "    - {devices: all, mig-enabled: true,\n"
+    "       mig-devices: {1g.5gb: 2, 2g.10gb: 1, 3g.20gb: 1}}\n"
+    "  first:\n"
+    "    - {devices: [0], mig-enabled: true, mig-devices: {3g.20gb: 2}}\n";
+
+/* Whose profiles the configs are of. */
+static const struct family {
+    const char *model, *configs[2], *profiles[4], *layouts[4];
+} families[] = {
+    {"NVIDIA A30",
+     {config_first, config_second},
+     {"1g.6gb", "2g.12gb", "4g.24gb", "1g.6gb"},
+     {"2g.12gb@0", "1g.6gb@0 1g.6gb@3", "4g.24gb@0", "1g.6gb@1{}"}},
+    {"NVIDIA A100-SXM4-40GB",
+     {config_third, config_third},
+     {"1g.5gb", "2g.10gb", "3g.20gb", "1g.5gb"},
+     {"3g.20gb@0 3g.20gb@4", "1g.5gb@0 1g.5gb@6", "7g.40gb@0", "2g.10gb@2{}"}},
+};
+static const struct family *family;
+
 static const char *const labels[] = {
     "all-disabled", "all-1g.6gb", "all-4g.24gb", "all-balanced", "first", "foreign", "all-balanced",
     "no-such",      "",           NULL};
-static const char *const layouts[] = {"",          "2g.12gb@0",  "1g.6gb@0 1g.6gb@3",
-                                      "4g.24gb@0", "1g.6gb@1{}", NULL};
 static const char *const clients[] = {"device-plugin", "gpu-feature-discovery", "dcgm-exporter",
                                       "dcgm"};
 
@@ -74,7 +103,6 @@ static void change_client(struct world *world, struct intents *intents)
 
 static void change_pods(struct world *world, struct intents *intents)
 {
-    static const char *const profiles[] = {"1g.6gb", "2g.12gb", "4g.24gb", "1g.6gb", NULL};
     struct world_pod *pod = &world->pods[world_random(world, WORLD_PODS)];
     char name[32];
 
@@ -84,7 +112,7 @@ static void change_pods(struct world *world, struct intents *intents)
     }
     snprintf(name, sizeof(name), "pod-%" PRIu64, intents->pod_count++);
     pod = world_add_pod(world, name, (uint32_t)world_random(world, world->gpu_count),
-                        ANY(world, profiles));
+                        world_random(world, 5) == 0 ? NULL : ANY(world, family->profiles));
     if (pod) {
         pod->process = world_random(world, 2);
         pod->budget = world_random(world, 4) == 0;
@@ -101,7 +129,7 @@ static void drift(struct world *world)
             return;
         }
     }
-    world_set_layout(world, gpu, ANY(world, layouts));
+    world_set_layout(world, gpu, world_random(world, 4) == 0 ? NULL : ANY(world, family->layouts));
     world_snapshot(world);
 }
 
@@ -151,10 +179,10 @@ static void change_faults(struct world *world)
 
 static void change_config(struct world *world)
 {
-    static const char *const texts[] = {config_first, config_second, config_first, config_second,
-                                        config_first, NULL,          "version: v3"};
+    static const char *const wrong[] = {NULL, "version: v3"};
 
-    world_config(world, ANY(world, texts));
+    world_config(world,
+                 world_random(world, 4) == 0 ? ANY(world, wrong) : ANY(world, family->configs));
 }
 
 static void annotate(struct world *world)
@@ -311,6 +339,9 @@ static const char *check(struct world *world, const struct intents *intents, uns
     if (!problem && patches > 60) {
         problem = "too many patches while nothing happens";
     }
+    if (!problem && world->applies > APPLIES_MAX) {
+        problem = "it is tried again too often";
+    }
     if (!problem && world->taint && world_get(world, STATE) &&
         strcmp(world_get(world, STATE), "success") == 0) {
         problem = "the taint is left";
@@ -322,8 +353,9 @@ static const char *check(struct world *world, const struct intents *intents, uns
 
 static void begin(struct world *world, uint64_t seed)
 {
-    world_open(world, "NVIDIA A30", 1 + seed % WORLD_GPUS, seed * 7919 + 1);
-    world->config_text = config_first;
+    family = &families[seed % 3 == 0];
+    world_open(world, family->model, 1 + seed % WORLD_GPUS, seed * 7919 + 1);
+    world->config_text = family->configs[0];
     world->options.on_busy = (enum mig_manager_on_busy)world_random(world, 3);
     world->options.busy_timeout_ms = 30000;
     world->options.repair_drift = world_random(world, 2);
@@ -333,7 +365,7 @@ static void begin(struct world *world, uint64_t seed)
     world->options.restart_plugin = world_random(world, 2);
     world->taint = world_random(world, 2);
     if (world_random(world, 2)) {
-        world_set_layout(world, 0, "2g.12gb@0 1g.6gb@2");
+        world_set_layout(world, 0, family->layouts[1]);
     }
     world_start(world);
 }
