@@ -201,12 +201,13 @@ static const char *last_line(char *output)
 
 int mig_command_check(struct mig_command *command, struct mig_error *error)
 {
-    const char *name = command->words[0], *line = last_line(command->output);
+    const char *name = command->words[0], *line;
     int status = command->status;
 
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
         return 0;
     }
+    line = last_line(command->output);
     if (WIFEXITED(status)) {
         return mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_EXIT, status,
                              "'%s' ended with status %d%s%s", name, WEXITSTATUS(status),

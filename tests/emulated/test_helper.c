@@ -637,6 +637,107 @@ static void test_sockets(void **state)
     node_remove(&node);
 }
 
+/* ---- the host ---- */
+
+static char host_root[sizeof(((struct node *)0)->path) + 4];
+
+static const char *host_path(const char *name)
+{
+    static char path[160];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", host_root, name);
+    return path;
+}
+
+static void write_host(const char *name, const char *text)
+{
+    char directory[160];
+
+    (void)mig_text_copy(directory, sizeof(directory), host_path(name));
+    *strrchr(directory, '/') = '\0';
+    AGENT_CHECK(mig_mkdir_parents(directory, 0755, NULL) == 0);
+    AGENT_CHECK(mig_file_write_atomic(host_path(name), text, strlen(text), 0755, NULL) == 0);
+}
+
+static bool host_has(const char *name, const char *part)
+{
+    MIG_AUTO_FREE char *text = NULL;
+    size_t size = 0;
+
+    return mig_file_read(host_path(name), 1 << 16, &text, &size, NULL) == 0 && strstr(text, part);
+}
+
+#define DROP_IN "etc/systemd/system/nvidia-mig-manager.service.d/override.conf"
+
+static void scene_host(struct agent *agent)
+{
+    static const char *const wrong[] = {"", "a b", "--now", "../x", "a;reboot", "x\n"};
+    uint64_t begin_ms;
+
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(wrong); i++) {
+        AGENT_CHECK(agent_host(agent, MIG_HELPER_UNIT_STOP, wrong[i], 0) == MIG_E_USAGE);
+        AGENT_CHECK(agent_host(agent, MIG_HELPER_STATE_FILE, wrong[i], 0) == MIG_E_USAGE);
+    }
+    AGENT_CHECK(!host_has("calls", ""));
+    /* no systemd: said at once */
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_UNIT_STOP, "a.service", 0) == MIG_E_FAILED);
+    AGENT_CHECK(strstr(agent->error.message, "does not run systemd"));
+    AGENT_CHECK(mkdir(host_path("run"), 0755) == 0 && mkdir(host_path("run/systemd"), 0755) == 0 &&
+                mkdir(host_path("run/systemd/system"), 0755) == 0);
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_UNIT_STOP, "a.service", 0) == 0);
+    AGENT_CHECK(agent->host_changed && host_has("units/a.service", "loaded inactive"));
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_UNIT_STOP, "a.service", 0) == 0);
+    AGENT_CHECK(!agent->host_changed);
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_UNIT_START, "a.service", 0) == 0);
+    AGENT_CHECK(agent->host_changed && host_has("calls", "--no-ask-password start -- a.service"));
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_UNIT_STOP, "absent.service", 0) == 0);
+    AGENT_CHECK(!agent->host_changed);
+    begin_ms = mig_now_ms();
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_UNIT_STOP, "hang.service", 300) == MIG_E_FAILED);
+    AGENT_CHECK(mig_now_ms() - begin_ms < 10000 && strstr(agent->error.message, "was killed"));
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_REBOOT, NULL, 0) == 0);
+    AGENT_CHECK(host_has("calls", "--no-ask-password reboot"));
+    /* the drop-in of nvidia-mig-manager: only if it is there */
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_STATE_FILE, "all-1g.6gb", 0) == 0);
+    AGENT_CHECK(!agent->host_changed && !host_has(DROP_IN, ""));
+    write_host(DROP_IN, "[Service]\nNice=5\nEnvironment=\"MIG_PARTED_SELECTED_CONFIG=old\"\n");
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_STATE_FILE, "all-1g.6gb", 0) == 0);
+    AGENT_CHECK(agent->host_changed && host_has("calls", "daemon-reload"));
+    AGENT_CHECK(host_has(DROP_IN, "Nice=5\nEnvironment=\"MIG_PARTED_SELECTED_CONFIG=all-1g.6gb\""));
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_CAPS_NODES, NULL, 0) == 0 && !agent->host_changed);
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_CDI_MANAGEMENT, "/x/../y", 0) == MIG_E_USAGE);
+    AGENT_CHECK(agent->lost_count == 0);
+}
+
+static void copy_program(const char *name)
+{
+    MIG_AUTO_FREE char *program = NULL;
+    const char *path = getenv("FAKE_SYSTEMCTL");
+    size_t size = 0;
+
+    AGENT_CHECK(path && mig_file_read(path, 64 << 20, &program, &size, NULL) == 0);
+    AGENT_CHECK(mig_mkdir_parents(host_path("usr/bin"), 0755, NULL) == 0);
+    AGENT_CHECK(mig_file_write_atomic(host_path(name), program, size, 0755, NULL) == 0);
+}
+
+static void test_host(void **state)
+{
+    struct mig_helper_options options = {.host_root = host_root};
+    struct node node;
+
+    (void)state;
+    if (geteuid() != 0) {
+        skip(); /* no root directory to change */
+    }
+    node_make(&node, "A30", true);
+    (void)snprintf(host_root, sizeof(host_root), "%s/h", node.path);
+    copy_program("usr/bin/systemctl");
+    write_host("units/a.service", "loaded active\n");
+    write_host("units/hang.service", "loaded active\n");
+    assert_int_equal(agent_play(&node, &options, scene_host), 0);
+    node_remove(&node);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -656,6 +757,7 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_restore),
         cmocka_unit_test(test_sockets),
+        cmocka_unit_test(test_host),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
