@@ -6,6 +6,7 @@ started by the first scenario that needs it and ended by the runner, see scenari
 fails leaves the cluster usable for the next: setUp() brings every node back to its first state.
 """
 import atexit
+import functools
 import http.client
 import json
 import os
@@ -21,6 +22,7 @@ import unittest
 
 import images
 import peers
+from api import Api, Refused
 from layout import API_URL, BUILD, HERE, PROGRAMS, Cluster
 from supervise import ask
 
@@ -78,6 +80,7 @@ class TestCluster:
 
     def __init__(self, *options):
         self.scratch = pathlib.Path(tempfile.mkdtemp(prefix="mc-", dir="/tmp"))
+        self.scratch.chmod(0o755)  # migd's agent is another user
         self.directory = self.scratch / "c"
         done = call(COMMAND, "-C", self.directory, "up", *options, limit_s=300)
         if done.returncode != 0:
@@ -103,6 +106,12 @@ class TestCluster:
 
     # ---- Kubernetes ----
 
+    @functools.cached_property
+    def api(self):
+        """For what is asked often; see also oc()."""
+        control = self.layout.path("pid").read_text(encoding="utf-8").split()[1]
+        return Api(self.layout, children(int(control))[0])
+
     def oc(self, *argv, text=None, limit_s=LIMIT_S):
         return call(COMMAND, "-C", self.directory, "oc", *argv, text=text, limit_s=limit_s)
 
@@ -120,11 +129,15 @@ class TestCluster:
         return self.output("apply", "-f", "-", text=text)
 
     def labels(self, node):
-        return self.get("node", node)["metadata"].get("labels", {})
+        return self.api.get(f"/api/v1/nodes/{node}")["metadata"].get("labels", {})
 
     def phase(self, pod, namespace="default"):
-        done = self.oc("get", "pod", pod, "-n", namespace, "-o", "jsonpath={.status.phase}")
-        return done.stdout if done.returncode == 0 else "absent"
+        try:
+            return self.api.get(f"/api/v1/namespaces/{namespace}/pods/{pod}")["status"]["phase"]
+        except Refused as error:
+            if error.status != 404:
+                raise
+            return "absent"
 
     def wait_phase(self, pod, phase, limit_s=LIMIT_S, namespace="default"):
         until(lambda: self.phase(pod, namespace) == phase,
@@ -157,10 +170,11 @@ class TestCluster:
     def fault_counts(self):
         return json.loads(self.control_proxy("GET", "/counts")[1])
 
-    def token_kubeconfig(self, account, namespace, server=API_URL):
-        """A kubeconfig for a service account, by token; returns its path."""
-        token = self.output("create", "token", account, "-n", namespace).strip()
-        path = self.layout.path("pki", f"{namespace}-{account}.kubeconfig")
+    def token_kubeconfig(self, account, namespace, server=API_URL, node=None):
+        """A kubeconfig for a service account, by token, as a pod (on the node) has it."""
+        bound = ["--bound-object-kind=Node", f"--bound-object-name={node}"] if node else []
+        token = self.output("create", "token", account, "-n", namespace, *bound).strip()
+        path = self.layout.path("pki", f"{namespace}-{account}-{node or 'any'}.kubeconfig")
         path.write_text(json.dumps({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {
@@ -168,6 +182,7 @@ class TestCluster:
             "users": [{"name": "c", "user": {"token": token}}],
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}]}),
             encoding="utf-8")
+        path.chmod(0o644)
         return path
 
     def beside(self, *argv, limit_s=LIMIT_S):

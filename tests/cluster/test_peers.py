@@ -14,7 +14,7 @@ PLUGIN = "nvidia.com/gpu.deploy.device-plugin"
 class DevicePlugin(ClusterCase):
     def setUp(self):
         self.addCleanup(self.cluster.forget, "node1")
-        self.addCleanup(self.cluster.oc, "delete", "namespace", peers.NAMESPACE)
+        until(lambda: self.allocatable("nvidia.com/mig-1g.6gb") == "0", "an old one is there")
         self.succeeds(self.cluster.on("node1", "sh", "-c", SLICES))
         self.cluster.output("label", "node", "node1", f"{PLUGIN}=true")
         self.cluster.apply(peers.namespace(), peers.device_plugin())
