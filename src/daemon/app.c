@@ -35,6 +35,7 @@ static void share_node(const struct mig_node *node, void *data)
 {
     struct app *app = data;
 
+    deviceplugin_role_update(app->deviceplugin, node);
     role_metrics_set_node(app->metrics, node);
     role_labels_set_node(app->labels, node);
 }
@@ -43,7 +44,22 @@ static void share_strategy(const char *strategy, void *data)
 {
     const struct app *app = data;
 
+    deviceplugin_role_strategy(app->deviceplugin, strategy);
     role_labels_set_strategy(app->labels, strategy);
+}
+
+static void share_settings(const struct mig_dp_config *config, void *data)
+{
+    const struct app *app = data;
+
+    role_labels_set_config(app->labels, config);
+}
+
+static void withhold(const struct mig_manager_slice *slices, size_t count, void *data)
+{
+    const struct app *app = data;
+
+    deviceplugin_role_withhold(app->deviceplugin, slices, count);
 }
 
 static bool is_changing(void *data)
@@ -51,6 +67,13 @@ static bool is_changing(void *data)
     const struct app *app = data;
 
     return app->manager && strcmp(manager_role_status(app->manager).state, "pending") == 0;
+}
+
+/* Without a cluster there is a kubelet only if somebody says so. */
+static bool wants_deviceplugin(const struct app *app)
+{
+    return daemon_value_has(&app->values, DAEMON_ROLES, "device-plugin") &&
+           (app->has_cluster || app->values.sources[DAEMON_ROLES] != DAEMON_FROM_TABLE);
 }
 
 static int start_roles(struct app *app, struct mig_error *error)
@@ -71,6 +94,14 @@ static int start_roles(struct app *app, struct mig_error *error)
         .is_changing = is_changing,
         .data = app,
     };
+    const struct deviceplugin_role_options plugin = {
+        .loop = &app->loop,
+        .values = &app->values,
+        .helper = app->helper,
+        .counters = app->counters,
+        .settings = share_settings,
+        .data = app,
+    };
     int rc = 0;
 
     if (daemon_value_has(&app->values, DAEMON_ROLES, "metrics")) {
@@ -78,6 +109,9 @@ static int start_roles(struct app *app, struct mig_error *error)
     }
     if (rc == 0 && daemon_value_has(&app->values, DAEMON_ROLES, "labels")) {
         rc = role_labels_new(&labels, &app->labels, error);
+    }
+    if (rc == 0 && wants_deviceplugin(app)) {
+        rc = deviceplugin_role_new(&plugin, &app->deviceplugin, error);
     }
     return rc;
 }
@@ -138,6 +172,7 @@ static void xid_seen(const struct mig_helper_xid *xid, void *data)
     log_write(LOG_LEVEL_WARNING, "helper", NULL, 0, "%s reports XID %llu", xid->gpu_uuid,
               (unsigned long long)xid->xid);
     role_metrics_xid(app->metrics, xid);
+    deviceplugin_role_xid(app->deviceplugin, xid);
 }
 
 /* --- the manager --- */
@@ -153,6 +188,7 @@ static int start_manager(struct app *app, struct mig_error *error)
         .kube = app->kube,
         .node_name = app->node_name,
         .agent_dir = app->agent_dir,
+        .withhold = withhold,
         .snapshot = share_node,
         .strategy = share_strategy,
         .stopped = manager_stopped,
@@ -168,6 +204,8 @@ static void close_all(struct app *app)
 {
     web_free(app->web);
     app->web = NULL;
+    deviceplugin_role_free(app->deviceplugin);
+    app->deviceplugin = NULL;
     role_labels_free(app->labels);
     app->labels = NULL;
     share_node(NULL, app);
@@ -225,6 +263,7 @@ static void restart_manager(struct app *app)
     free(app->next_values);
     app->next_values = NULL;
     daemon_values_release(&old);
+    deviceplugin_role_reload(app->deviceplugin);
     if (start_manager(app, &error) < 0) {
         log_error(LOG_LEVEL_ERROR, "migd", &error, "cannot go on");
         app->result = MIG_E_CONFIG;
@@ -304,6 +343,7 @@ static void reload(struct app *app)
     daemon_values_release(values);
     free(values);
     manager_role_reload(app->manager);
+    deviceplugin_role_reload(app->deviceplugin);
     notify_send("READY=1");
 }
 

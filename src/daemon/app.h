@@ -5,6 +5,7 @@
 
 #include "base/counters.h"
 #include "daemon/manager_role.h"
+#include "daemon/role_deviceplugin.h"
 #include "daemon/role_labels.h"
 #include "daemon/role_metrics.h"
 #include "daemon/web.h"
@@ -24,6 +25,7 @@ struct app {
     struct mig_helper *helper;
     struct mig_kube *kube;
     struct manager_role *manager;
+    struct deviceplugin_role *deviceplugin;
     struct role_labels *labels;
     struct role_metrics *metrics;
     struct mig_counters *counters;

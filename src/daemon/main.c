@@ -96,6 +96,7 @@ static int start_helper(const struct daemon_values *values, struct mig_helper_ch
         .driver_root = mount_of(values, DAEMON_DRIVER_ROOT_CTR_PATH),
         .host_root = mount_of(values, DAEMON_HOST_ROOT),
         .kubelet_dir = values->texts[DAEMON_KUBELET_DIR],
+        .cdi_dir = values->texts[DAEMON_CDI_DIR],
         .state_file = state_file[0] ? state_file : NULL,
         .poll_interval_ms = (unsigned)daemon_value_ms(values, DAEMON_POLL_INTERVAL),
     };

@@ -22,9 +22,9 @@ const char daemon_description[] =
     "reads the settings and config files again.";
 
 const char *const daemon_group_names[DAEMON_GROUP_COUNT] = {
-    [DAEMON_GROUP_MANAGER] = "Geometry", [DAEMON_GROUP_CLIENTS] = "Clients of the GPUs",
-    [DAEMON_GROUP_CLUSTER] = "Cluster",  [DAEMON_GROUP_HOST] = "Host and driver",
-    [DAEMON_GROUP_PROCESS] = "Process",
+    [DAEMON_GROUP_MANAGER] = "Geometry",     [DAEMON_GROUP_CLIENTS] = "Clients of the GPUs",
+    [DAEMON_GROUP_CLUSTER] = "Cluster",      [DAEMON_GROUP_PLUGIN] = "Device plugin",
+    [DAEMON_GROUP_HOST] = "Host and driver", [DAEMON_GROUP_PROCESS] = "Process",
 };
 
 const struct daemon_option daemon_options[DAEMON_OPTION_COUNT] = {
@@ -437,6 +437,42 @@ const struct daemon_option daemon_options[DAEMON_OPTION_COUNT] = {
                                  DAEMON_CHOICE,
                                  DAEMON_GROUP_PROCESS,
                                  0},
+    [DAEMON_MIG_STRATEGY] = {"mig-strategy",
+                             "WHAT",
+                             "none|single|mixed",
+                             {"MIG_STRATEGY"},
+                             "none",
+                             NULL,
+                             "how slices are announced: not at all, as nvidia.com/gpu, or each "
+                             "profile under its own name (default: as the plugin's config file or "
+                             "the ClusterPolicy says)",
+                             NULL,
+                             DAEMON_CHOICE,
+                             DAEMON_GROUP_PLUGIN,
+                             0},
+    [DAEMON_PLUGIN_CONFIG_FILE] = {"plugin-config-file",
+                                   "FILE",
+                                   NULL,
+                                   {"MIGD_PLUGIN_CONFIG_FILE"},
+                                   "",
+                                   NULL,
+                                   "settings of the device plugin in the form of NVIDIA's (v1), "
+                                   "watched for changes; its variables count too",
+                                   NULL,
+                                   DAEMON_TEXT,
+                                   DAEMON_GROUP_PLUGIN,
+                                   0},
+    [DAEMON_CDI_DIR] = {"cdi-dir",
+                        "DIR",
+                        NULL,
+                        {"MIGD_CDI_DIR"},
+                        "/var/run/cdi",
+                        NULL,
+                        "where CDI specifications of the device plugin go",
+                        NULL,
+                        DAEMON_TEXT,
+                        DAEMON_GROUP_HOST,
+                        0},
     [DAEMON_LOG_LEVEL] = {"log-level",
                           "LEVEL",
                           "error|warning|info|debug",

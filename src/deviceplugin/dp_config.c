@@ -287,6 +287,7 @@ int mig_dp_setting_set(struct mig_dp_config_maker *maker, const struct mig_dp_se
     case MIG_DP_SETTING_TEXT:
         return set_text(maker, setting->offset, text);
     case MIG_DP_SETTING_STRATEGY:
+        config->strategy_given = true;
         return mig_dp_strategy_parse(text, &config->strategy)
                    ? MIG_OK
                    : refuse(maker, text, "one of none, single, mixed");

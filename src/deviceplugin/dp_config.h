@@ -83,6 +83,7 @@ struct mig_dp_health_config {
 
 struct mig_dp_config {
     enum mig_dp_strategy strategy;
+    bool strategy_given;      /* by one of the sources; else it is the default */
     unsigned list_strategies; /* set of enum mig_dp_list_strategy, never empty */
     bool index_ids;           /* deviceIDStrategy index */
     bool pass_device_specs;

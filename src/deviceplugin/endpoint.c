@@ -44,6 +44,7 @@ struct endpoint {
     struct mig_grpc_request *streams[STREAMS_MAX];
     size_t stream_count;
     unsigned backoff_ms;
+    char told[256]; /* the last failure that was told; the same again is not */
     uv_timer_t timer;
 };
 
@@ -97,7 +98,11 @@ static void fail(struct endpoint *endpoint, const char *text)
 
     endpoint->backoff_ms = delay_ms * 2 < BACKOFF_MAX_MS ? delay_ms * 2 : BACKOFF_MAX_MS;
     plugin_stats(endpoint->plugin)->registration_failures++;
-    plugin_event(endpoint->plugin, MIG_DEVICEPLUGIN_REGISTER_FAILED, endpoint->resource, 0, text);
+    if (strncmp(endpoint->told, text, sizeof(endpoint->told) - 1) != 0) {
+        (void)mig_text_copy(endpoint->told, sizeof(endpoint->told), text);
+        plugin_event(endpoint->plugin, MIG_DEVICEPLUGIN_REGISTER_FAILED, endpoint->resource, 0,
+                     text);
+    }
     endpoint_restart(endpoint, delay_ms);
     plugin_registration_failed(endpoint->plugin);
 }
@@ -335,6 +340,7 @@ static void register_done(struct mig_grpc_call *call, int status, const char *te
         return;
     }
     endpoint->state = REGISTERED;
+    endpoint->told[0] = '\0';
     mig_h2_free(MIG_TAKE(endpoint->kubelet));
     if (endpoint->stream_count == 0) {
         uv_timer_start(&endpoint->timer, timer_fired, WATCH_TIMEOUT_MS, 0);

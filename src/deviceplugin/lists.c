@@ -165,6 +165,22 @@ int mig_dp_table_keep(struct mig_dp_table *table, const struct mig_dp_table *pre
     return MIG_OK;
 }
 
+void mig_dp_table_withhold(struct mig_dp_table *table, const struct mig_dp_withheld *withheld,
+                           size_t count)
+{
+    for (uint32_t i = 0; i < table->slice_count; i++) {
+        struct mig_dp_slice *slice = &table->slices[i];
+
+        for (size_t j = 0; !slice->unhealthy && j < count; j++) {
+            if (strcmp(slice->gpu_uuid, withheld[j].gpu_uuid) == 0 &&
+                slice->gi_profile == withheld[j].gi_profile &&
+                (slice->gi_profile == MIG_DP_WHOLE_GPU || slice->start == withheld[j].start)) {
+                set_unhealthy(slice, "is about to be changed: no new pod is given it");
+            }
+        }
+    }
+}
+
 bool mig_dp_resource_equal(const struct mig_dp_table *a, const struct mig_dp_resource *in_a,
                            const struct mig_dp_table *b, const struct mig_dp_resource *in_b)
 {

@@ -21,6 +21,16 @@ int mig_dp_table_keep(struct mig_dp_table *table, const struct mig_dp_table *pre
                       const struct mig_node *node, const struct mig_pod_devices *holders,
                       struct mig_error *error);
 
+/* A slice that is to go: no pod may be given it any more. */
+struct mig_dp_withheld {
+    char gpu_uuid[MIG_DP_ID_SIZE];
+    uint8_t gi_profile, start; /* as in struct mig_gi; MIG_DP_WHOLE_GPU: the GPU as such */
+};
+
+/* Marks what is withheld as unhealthy. */
+void mig_dp_table_withhold(struct mig_dp_table *table, const struct mig_dp_withheld *withheld,
+                           size_t count);
+
 /* True when something of `previous` would go, so that it matters who holds it. */
 bool mig_dp_table_loses(const struct mig_dp_table *table, const struct mig_dp_table *previous);
 

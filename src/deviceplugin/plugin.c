@@ -11,7 +11,6 @@
  */
 #include "deviceplugin/plugin.h"
 #include "base/cleanup.h"
-#include "deviceplugin/lists.h"
 #include "deviceplugin/plugin_internal.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -30,6 +29,8 @@ struct mig_deviceplugin {
     char kubelet_dir[MIG_DP_PATH_SIZE], cdi_dir[MIG_DP_PATH_SIZE];
     const struct mig_node *node; /* borrowed; the newest */
     struct mig_dp_health health;
+    struct mig_dp_withheld *withheld;
+    size_t withheld_count;
     struct mig_dp_table *table; /* what is announced; NULL before the first round */
     struct mig_dp_table *next;  /* of the round that is under way */
     enum stage stage;
@@ -329,8 +330,23 @@ static int write_class(struct mig_deviceplugin *plugin, enum mig_dp_cdi_class cl
     return request_cdi(plugin, &plugin->slot, name, text, class_written, plugin, error);
 }
 
+/* The snapshot was taken away in the middle of a round. */
+static bool abandoned(struct mig_deviceplugin *plugin)
+{
+    if (plugin->node) {
+        return false;
+    }
+    mig_dp_table_free(MIG_TAKE(plugin->next));
+    plugin->stage = IDLE;
+    plugin->again = true;
+    return true;
+}
+
 static void write_next_class(struct mig_deviceplugin *plugin)
 {
+    if (abandoned(plugin)) {
+        return;
+    }
     plugin->stage = WRITING;
     for (; plugin->class < MIG_DP_CDI_CLASS_COUNT; plugin->class ++) {
         struct mig_error error = {0};
@@ -356,11 +372,15 @@ static void finish_table(struct mig_deviceplugin *plugin, const struct mig_pod_d
 {
     struct mig_error error = {0};
 
+    if (abandoned(plugin)) {
+        return;
+    }
     if (plugin->table &&
         mig_dp_table_keep(plugin->next, plugin->table, plugin->node, holders, &error) < 0) {
         plugin_event(plugin, MIG_DEVICEPLUGIN_FAILED, "", 0, error.message);
     }
     mig_dp_health_apply(&plugin->health, plugin->next);
+    mig_dp_table_withhold(plugin->next, plugin->withheld, plugin->withheld_count);
     plugin->write_failed = false;
     plugin->class = 0;
     write_next_class(plugin);
@@ -448,6 +468,9 @@ static void timer_fired(uv_timer_t *timer)
 void mig_deviceplugin_update(struct mig_deviceplugin *plugin, const struct mig_node *node)
 {
     plugin->node = node;
+    if (!node) {
+        return;
+    }
     mig_dp_health_observe(&plugin->health, &plugin->options.config->health, node,
                           uv_now(plugin->loop));
     mig_dp_health_tick(&plugin->health, uv_now(plugin->loop));
@@ -479,6 +502,26 @@ void mig_deviceplugin_recovery(struct mig_deviceplugin *plugin, const char *gpu_
     mig_dp_health_recovery(&plugin->health, &plugin->options.config->health, gpu_uuid, action,
                            uv_now(plugin->loop));
     begin_round(plugin);
+}
+
+int mig_deviceplugin_withhold(struct mig_deviceplugin *plugin,
+                              const struct mig_dp_withheld *withheld, size_t count,
+                              struct mig_error *error)
+{
+    struct mig_dp_withheld *copy = calloc(count + 1, sizeof(*copy));
+
+    if (!copy) {
+        return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not withhold %zu slices",
+                                   count);
+    }
+    if (count > 0) {
+        memcpy(copy, withheld, count * sizeof(*copy));
+    }
+    free(plugin->withheld);
+    plugin->withheld = copy;
+    plugin->withheld_count = count;
+    begin_round(plugin);
+    return MIG_OK;
 }
 
 void mig_deviceplugin_reload(struct mig_deviceplugin *plugin, struct mig_dp_config *config)
@@ -553,6 +596,7 @@ void mig_deviceplugin_free(struct mig_deviceplugin *plugin)
     kubelet_watch_free(plugin->watch);
     mig_dp_table_free(plugin->table);
     mig_dp_table_free(plugin->next);
+    free(plugin->withheld);
     mig_dp_config_free(plugin->options.config);
     uv_close((uv_handle_t *)&plugin->timer, timer_closed);
 }

@@ -19,6 +19,7 @@
 #include "deviceplugin/dp_config.h"
 #include "deviceplugin/health.h"
 #include "deviceplugin/host.h"
+#include "deviceplugin/lists.h"
 #include "deviceplugin/resources.h"
 #include <uv.h>
 
@@ -33,7 +34,7 @@ enum mig_deviceplugin_socket {
 
 enum mig_deviceplugin_event_kind {
     MIG_DEVICEPLUGIN_REGISTERED = 0,
-    MIG_DEVICEPLUGIN_REGISTER_FAILED, /* is tried again; `text` says why */
+    MIG_DEVICEPLUGIN_REGISTER_FAILED, /* is tried again; told once for each reason, `text` */
     MIG_DEVICEPLUGIN_WITHDRAWN,       /* the resource is gone */
     MIG_DEVICEPLUGIN_LISTED,          /* a list was sent, of `count` devices */
     MIG_DEVICEPLUGIN_ALLOCATED,       /* `count` devices */
@@ -91,7 +92,8 @@ int mig_deviceplugin_new(uv_loop_t *loop, const struct mig_deviceplugin_options 
  * allowed. */
 void mig_deviceplugin_free(struct mig_deviceplugin *plugin);
 
-/* A new snapshot. It has to live until the next one was given, or the plugin was freed. */
+/* A new snapshot. It has to live until the next one was given, or the plugin was freed. NULL: there
+ * is none for now; what is announced stays. */
 void mig_deviceplugin_update(struct mig_deviceplugin *plugin, const struct mig_node *node);
 
 /* A critical error; MIG_ID_NONE: the driver named no instance. */
@@ -104,6 +106,11 @@ void mig_deviceplugin_reset(struct mig_deviceplugin *plugin, const char *gpu_uui
 /* The driver's recovery action for a GPU has changed. */
 void mig_deviceplugin_recovery(struct mig_deviceplugin *plugin, const char *gpu_uuid,
                                enum mig_dp_recovery_action action);
+
+/* No pod may be given these slices, because they are to go. Always the whole set; copied. */
+int mig_deviceplugin_withhold(struct mig_deviceplugin *plugin,
+                              const struct mig_dp_withheld *withheld, size_t count,
+                              struct mig_error *error);
 
 /* Other settings, taken over; they count from the next round, which begins at once. */
 void mig_deviceplugin_reload(struct mig_deviceplugin *plugin, struct mig_dp_config *config);

@@ -56,6 +56,7 @@ static struct mig_dp_slice *add_slice(struct maker *maker, uint32_t gpu_index, c
         .gpu = gpu->index,
         .minor = gpu->minor,
         .numa = gpu->numa_node >= 0 ? gpu->numa_node : MIG_DP_NUMA_NONE,
+        .gi_profile = MIG_DP_WHOLE_GPU,
         .mig_index = MIG_UNKNOWN,
         .gi_id = MIG_ID_NONE,
         .ci_id = MIG_ID_NONE,
@@ -89,6 +90,7 @@ static void add_gi(struct maker *maker, uint32_t gpu_index, unsigned gi_index)
             slice->mig_index = device->index;
             slice->gi_id = gi->id;
             slice->ci_id = gi->cis[i].id;
+            slice->gi_profile = gi->profile;
             slice->start = gi->start;
             slice->size = model->profiles[gi->profile].size;
         }

@@ -19,6 +19,7 @@
 #define MIG_DP_DEVICES_MAX 16384u /* announced, all resources and replicas together */
 #define MIG_DP_REASON_SIZE 160
 #define MIG_DP_NUMA_NONE (-1)
+#define MIG_DP_WHOLE_GPU 0xff
 
 /* One thing that can be handed to a container: a MIG device or a whole GPU. */
 struct mig_dp_slice {
@@ -31,9 +32,10 @@ struct mig_dp_slice {
     int32_t numa;                /* MIG_DP_NUMA_NONE = any */
     int32_t mig_index;           /* MIG device index on its GPU; MIG_UNKNOWN */
     uint32_t gi_id, ci_id;       /* MIG_ID_NONE: the whole GPU */
-    uint8_t start, size;         /* of its GPU instance, in units; 0, 0 for a whole GPU */
-    uint32_t replicas;           /* 0 = not shared, the device is the UUID itself */
-    bool fail_above_one;         /* a request for more than one replica is refused */
+    uint8_t gi_profile;  /* of its GPU instance, index into the model's profiles; 0xff: whole GPU */
+    uint8_t start, size; /* of its GPU instance, in units; 0, 0 for a whole GPU */
+    uint32_t replicas;   /* 0 = not shared, the device is the UUID itself */
+    bool fail_above_one; /* a request for more than one replica is refused */
     bool unhealthy;
     bool kept;                       /* not on the node any more, only announced still */
     char reason[MIG_DP_REASON_SIZE]; /* when unhealthy */

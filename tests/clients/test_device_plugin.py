@@ -15,6 +15,7 @@ from client_case import BUILD, Client, peer_path, tap
 
 WAIT_S = 20
 PROGRAM = BUILD / "tests/clients/device-plugin"
+MIGD = BUILD / "src/daemon/migd"
 BASE = "version: v1\nflags:\n  migStrategy: {}\n  plugin: {{deviceListStrategy: [{}]}}\n"
 
 
@@ -78,9 +79,7 @@ class Plugin:
         self.process.stdout.close()
 
 
-class DevicePluginRows(Client):
-    """Registers with grpc's kubelet, follows MIG changes, restarts of the kubelet and errors, and allocates in
-    every list strategy"""
+class KubeletCase(Client):
     client = "grpcio"
     peer = "python-grpc"
     package = "grpcio"
@@ -99,10 +98,6 @@ class DevicePluginRows(Client):
         self.base = BASE.format(strategy, lists) + config
         return self.machine
 
-    def begin(self):
-        self.plugin = Plugin(self, self.machine, self.scratch, self.base)
-        return self.plugin
-
     def create(self, gpu, *profiles):
         self.succeeds(self.machine.smi("mig", "-cgi", ",".join(profiles), "-C", "-i", str(gpu)))
 
@@ -120,6 +115,15 @@ class DevicePluginRows(Client):
         found = self.kubelet.wait(lambda: all(self.kubelet.allocatable(name) == count
                                               for name, count in named.items()), seconds)
         self.assertTrue(found, {name: self.kubelet.allocatable(name) for name in named})
+
+
+class DevicePluginRows(KubeletCase):
+    """Registers with grpc's kubelet, follows MIG changes, restarts of the kubelet and errors, and allocates in
+    every list strategy"""
+
+    def begin(self):
+        self.plugin = Plugin(self, self.machine, self.scratch, self.base)
+        return self.plugin
 
     # ---- registration ----
 
@@ -396,6 +400,72 @@ class DevicePluginRows(Client):
         self.assertEqual(self.kubelet.capacity(name), 1)
         self.kubelet.end("holder")
         self.plugin.expect(f"^withdrawn {name}")
+
+
+class MigdPlugin(KubeletCase):
+    """The same within migd: sockets and CDI files by the privileged process, changes and errors as the driver
+    tells them"""
+
+    def begin(self, *options):
+        os.chmod(self.scratch, 0o755)  # the agent is another user
+        config = self.scratch / "config.yaml"
+        config.write_text(self.base, encoding="utf-8")
+        self.log = open(self.scratch / "log", "w+", encoding="utf-8")
+        self.addCleanup(self.log.close)
+        process = subprocess.Popen(
+            [MIGD, "--roles", "device-plugin", "--state-dir", self.scratch / "state", "--kubelet-dir",
+             self.scratch, "--cdi-dir", self.scratch / "cdi", "--plugin-config-file", config,
+             "--poll-interval", "200ms", "--log-level", "debug", *options],
+            env=self.machine.environment, stderr=self.log, stdin=subprocess.DEVNULL)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.terminate)
+        return process
+
+    def test_R1_changes_of_others_are_seen(self):
+        self.setup("A30*2")
+        self.create(0, "14", "14")
+        self.begin()
+        self.sees(mig_1g__6gb=2)
+        self.create(1, "5")
+        self.sees(mig_1g__6gb=2, mig_2g__12gb=1)
+        self.destroy(1, re.findall(r"MIG 2g.12gb\s+\d+\s+(\d+)",
+                                   self.succeeds(self.machine.smi("mig", "-lgi")))[0])
+        self.sees(mig_1g__6gb=2, mig_2g__12gb=0)
+        self.assertEqual(len(self.kubelet.resources["nvidia.com/mig-1g.6gb"].lists), 1)
+
+    def test_H1_H3_errors_of_the_driver(self):
+        self.setup("A100-SXM4-40GB*2")
+        for gpu in (0, 1):
+            self.create(gpu, "19", "19")
+        self.begin()
+        self.sees(mig_1g__5gb=4)
+        self.assertTrue(self.kubelet.wait(lambda: self.machine.migemu("trace").stdout.count(
+            "nvmlDeviceRegisterEvents") >= 2))
+        self.succeeds(self.machine.migemu("xid", "--gpu", "1", "31"))
+        self.succeeds(self.machine.migemu("xid", "--gpu", "0", "74"))
+        self.sees(mig_1g__5gb=2)
+        self.assertEqual(self.kubelet.capacity("nvidia.com/mig-1g.5gb"), 4)
+
+    def test_D4_F4_files_by_the_privileged_process(self):
+        self.setup("A30", lists="cdi-cri")
+        self.create(0, "14", "14")
+        self.begin()
+        self.sees(mig_1g__6gb=2)
+        path = self.scratch / "cdi/k8s.device-plugin.nvidia.com-gpu.json"
+        if path.exists():  # where the machine's capabilities can be read
+            document = json.loads(path.read_text(encoding="utf-8"))
+            self.assertEqual({one["name"] for one in document["devices"]}, set(self.uuids()))
+        (self.scratch / "config.yaml").write_text(BASE.format("single", "envvar"), encoding="utf-8")
+        self.sees(mig_1g__6gb=0, gpu=2)
+
+    def test_K6_kubelet_restarts(self):
+        self.setup("A30")
+        self.create(0, "14")
+        self.begin()
+        self.sees(mig_1g__6gb=1)
+        for _ in range(3):
+            self.kubelet.restart()
+            self.sees(4, mig_1g__6gb=1)
 
 
 if __name__ == "__main__":

@@ -111,6 +111,23 @@ static void H6_devices_of_a_lost_gpu_stay_unhealthy(void **state)
     mig_dp_config_free(config);
 }
 
+static void withheld_slices_are_not_given_out(void **state)
+{
+    struct mig_dp_withheld withheld[] = {{"GPU-0", 0, 1}, {"GPU-1", MIG_DP_WHOLE_GPU, 0}};
+    struct config_node node = {0};
+    struct mig_dp_config *config = dp_strategy("mixed");
+    struct mig_dp_table *table;
+
+    (void)state;
+    dp_add_gpu(&node, A100, "1g.5gb@0 1g.5gb@1");
+    dp_add_gpu(&node, A100, NULL);
+    table = dp_table(&node, config);
+    withheld[0].gi_profile = node.gpus[0].layout.gis[1].profile;
+    mig_dp_table_withhold(table, withheld, 2);
+    expect(table, "gpu: GPU-1! | mig-1g.5gb: MIG-0-1-0 MIG-0-2-0!");
+    mig_dp_config_free(config);
+}
+
 static void R3_only_what_differs_is_told(void **state)
 {
     struct config_node then = {0}, now = {0};
@@ -154,6 +171,7 @@ int main(void)
         cmocka_unit_test(R2_held_under_another_name),
         cmocka_unit_test(R2_replicas_are_held_too),
         cmocka_unit_test(H6_devices_of_a_lost_gpu_stay_unhealthy),
+        cmocka_unit_test(withheld_slices_are_not_given_out),
         cmocka_unit_test(R3_only_what_differs_is_told),
     };
 

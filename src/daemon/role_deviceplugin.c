@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The device plugin in migd. What needs privileges goes to the helper; what happens goes to the
+ * log; a config file that cannot be read or is wrong leaves the settings as they were.
+ */
+#include "daemon/role_deviceplugin.h"
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "daemon/file_watch.h"
+#include "daemon/log.h"
+#include "exporter/own.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define AREA "plugin"
+#define FLAGS_MAX 8
+
+struct deviceplugin_role {
+    struct deviceplugin_role_options options;
+    struct mig_deviceplugin *plugin;
+    char driver_root[MIG_DP_PATH_SIZE], dev_root[MIG_DP_PATH_SIZE]; /* as this process sees them */
+    const struct mig_dp_config *config;                             /* the plugin's */
+    struct file_watch *file;
+    char *text; /* of the config file; NULL = none */
+    size_t text_size;
+    enum mig_dp_strategy policy_strategy;
+    bool has_policy_strategy;
+};
+
+/* ---- settings ---- */
+
+static const char *variable(const char *name, void *data)
+{
+    (void)data;
+    return getenv(name);
+}
+
+/* Values of migd's own options count as flags of the plugin where somebody gave them. */
+static size_t make_flags(const struct daemon_values *values, struct mig_dp_flag flags[FLAGS_MAX])
+{
+    static const struct {
+        enum daemon_option_id id;
+        const char *flag;
+        bool always; /* the default is migd's, not the plugin's */
+    } known[] = {
+        {DAEMON_MIG_STRATEGY, "mig-strategy", false},
+        {DAEMON_DRIVER_ROOT, "nvidia-driver-root", true},
+        {DAEMON_DRIVER_ROOT_CTR_PATH, "container-driver-root", false},
+        {DAEMON_DEV_ROOT, "nvidia-dev-root", false},
+        {DAEMON_CDI_HOOK_PATH, "nvidia-cdi-hook-path", false},
+    };
+    size_t count = 0;
+
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(known); i++) {
+        if (known[i].always || values->sources[known[i].id] == DAEMON_FROM_FILE ||
+            values->sources[known[i].id] == DAEMON_FROM_COMMAND_LINE) {
+            flags[count++] = (struct mig_dp_flag){known[i].flag, values->texts[known[i].id]};
+        }
+    }
+    return count;
+}
+
+static void tell_settings(const struct deviceplugin_role *role, const struct mig_dp_config *config)
+{
+    if (role->options.settings) {
+        role->options.settings(config, role->options.data);
+    }
+    for (uint32_t i = 0; i < config->finding_count; i++) {
+        log_write(LOG_LEVEL_WARNING, AREA, NULL, 0, "settings, line %u: %s",
+                  config->findings[i].position.line, config->findings[i].text);
+    }
+}
+
+static int make_config(const struct deviceplugin_role *role, struct mig_dp_config **ret,
+                       struct mig_error *error)
+{
+    struct mig_dp_flag flags[FLAGS_MAX];
+    struct mig_dp_sources sources = {
+        .file_name = role->text ? role->options.values->texts[DAEMON_PLUGIN_CONFIG_FILE] : NULL,
+        .text = role->text,
+        .size = role->text_size,
+        .environment = variable,
+        .flags = flags,
+        .flag_count = make_flags(role->options.values, flags),
+    };
+    int rc = mig_dp_config_make(&sources, ret, error);
+
+    if (rc == 0) {
+        if (!(*ret)->strategy_given && role->has_policy_strategy) {
+            (*ret)->strategy = role->policy_strategy;
+        }
+        tell_settings(role, *ret);
+    }
+    return rc;
+}
+
+void deviceplugin_role_reload(struct deviceplugin_role *role)
+{
+    struct mig_dp_config *config = NULL;
+    struct mig_error error = {0};
+
+    if (!role) {
+        return;
+    }
+    if (make_config(role, &config, &error) < 0) {
+        log_error(LOG_LEVEL_ERROR, AREA, &error, "the old settings of the device plugin stay");
+        return;
+    }
+    role->config = config;
+    mig_deviceplugin_reload(role->plugin, config);
+}
+
+static void file_changed(const char *path, const char *text, size_t size,
+                         const struct mig_error *error, void *data)
+{
+    struct deviceplugin_role *role = data;
+    char *copy;
+
+    if (error) {
+        log_error(LOG_LEVEL_WARNING, AREA, error, "the old settings of the device plugin stay");
+        return;
+    }
+    copy = strdup(text);
+    if (!copy) {
+        return;
+    }
+    log_write(LOG_LEVEL_INFO, AREA, NULL, 0, "settings from %s", path);
+    free(role->text);
+    role->text = copy;
+    role->text_size = size;
+    deviceplugin_role_reload(role);
+}
+
+void deviceplugin_role_strategy(struct deviceplugin_role *role, const char *strategy)
+{
+    enum mig_dp_strategy parsed = MIG_DP_STRATEGY_NONE;
+    bool has = strategy[0] && mig_dp_strategy_parse(strategy, &parsed);
+
+    if (!role || (has == role->has_policy_strategy && parsed == role->policy_strategy)) {
+        return;
+    }
+    role->has_policy_strategy = has;
+    role->policy_strategy = parsed;
+    deviceplugin_role_reload(role);
+}
+
+/* ---- what needs privileges ---- */
+
+static int open_socket(enum mig_deviceplugin_socket what, const char *name,
+                       mig_deviceplugin_socket_done *done, void *done_data, struct mig_error *error,
+                       void *data)
+{
+    static const enum mig_helper_socket sockets[] = {
+        [MIG_DEVICEPLUGIN_POD_RESOURCES] = MIG_HELPER_POD_RESOURCES,
+        [MIG_DEVICEPLUGIN_KUBELET] = MIG_HELPER_KUBELET,
+        [MIG_DEVICEPLUGIN_LISTEN] = MIG_HELPER_PLUGIN_LISTEN,
+    };
+    struct deviceplugin_role *role = data;
+
+    return mig_helper_open_socket(role->options.helper, sockets[what], name, done, done_data,
+                                  error);
+}
+
+static int write_cdi(const char *name, const char *text, mig_deviceplugin_file_done *done,
+                     void *done_data, struct mig_error *error, void *data)
+{
+    struct deviceplugin_role *role = data;
+
+    return mig_helper_write_cdi(role->options.helper, name, text, done, done_data, error);
+}
+
+/* ---- what happens ---- */
+
+static enum log_level level_of(enum mig_deviceplugin_event_kind kind)
+{
+    switch (kind) {
+    case MIG_DEVICEPLUGIN_REGISTER_FAILED:
+    case MIG_DEVICEPLUGIN_REFUSED:
+    case MIG_DEVICEPLUGIN_UNHEALTHY:
+    case MIG_DEVICEPLUGIN_NOTE:
+    case MIG_DEVICEPLUGIN_FAILED:
+        return LOG_LEVEL_WARNING;
+    case MIG_DEVICEPLUGIN_REGISTERED:
+    case MIG_DEVICEPLUGIN_WITHDRAWN:
+    case MIG_DEVICEPLUGIN_HEALTHY:
+    case MIG_DEVICEPLUGIN_KUBELET_RESTARTED:
+        return LOG_LEVEL_INFO;
+    case MIG_DEVICEPLUGIN_LISTED:
+    case MIG_DEVICEPLUGIN_ALLOCATED:
+        break;
+    }
+    return LOG_LEVEL_DEBUG;
+}
+
+static void count(const struct deviceplugin_role *role, const struct mig_deviceplugin_event *event)
+{
+    struct mig_counters *counters = role->options.counters;
+
+    switch ((int)event->kind) {
+    case MIG_DEVICEPLUGIN_ALLOCATED:
+        mig_counter_add(counters, &mig_count_allocations, 1, event->resource, "ok", NULL);
+        break;
+    case MIG_DEVICEPLUGIN_REFUSED:
+        mig_counter_add(counters, &mig_count_allocations, 1, event->resource, "refused", NULL);
+        break;
+    case MIG_DEVICEPLUGIN_REGISTERED:
+        mig_counter_add(counters, &mig_count_registrations, 1, event->resource, "ok", NULL);
+        break;
+    case MIG_DEVICEPLUGIN_REGISTER_FAILED:
+        mig_counter_add(counters, &mig_count_registrations, 1, event->resource, "failed", NULL);
+        break;
+    case MIG_DEVICEPLUGIN_UNHEALTHY:
+        mig_counter_add(counters, &mig_count_health_changes, 1, "unhealthy", NULL);
+        break;
+    case MIG_DEVICEPLUGIN_HEALTHY:
+        mig_counter_add(counters, &mig_count_health_changes, 1, "healthy", NULL);
+        break;
+    default:
+        break;
+    }
+}
+
+/* How many devices of each resource there are, when lists have changed. */
+static void count_devices(const struct deviceplugin_role *role)
+{
+    const struct mig_dp_table *table = mig_deviceplugin_table(role->plugin);
+    struct mig_counters *counters = role->options.counters;
+
+    mig_counter_forget(counters, &mig_count_devices);
+    for (uint32_t i = 0; table && i < table->resource_count; i++) {
+        const struct mig_dp_resource *resource = &table->resources[i];
+        unsigned numbers[2] = {0, 0};
+
+        for (uint32_t j = 0; j < resource->count; j++) {
+            const struct mig_dp_slice *slice = &table->slices[resource->first + j];
+
+            numbers[slice->unhealthy] += mig_dp_slice_devices(slice);
+        }
+        mig_counter_set(counters, &mig_count_devices, numbers[0], resource->name, "healthy", NULL);
+        mig_counter_set(counters, &mig_count_devices, numbers[1], resource->name, "unhealthy",
+                        NULL);
+    }
+}
+
+static void on_event(const struct mig_deviceplugin_event *event, void *data)
+{
+    static const char *const words[] = {
+        [MIG_DEVICEPLUGIN_REGISTERED] = "registered",
+        [MIG_DEVICEPLUGIN_REGISTER_FAILED] = "could not be registered, and is tried again",
+        [MIG_DEVICEPLUGIN_WITHDRAWN] = "withdrawn",
+        [MIG_DEVICEPLUGIN_LISTED] = "announced",
+        [MIG_DEVICEPLUGIN_ALLOCATED] = "allocated",
+        [MIG_DEVICEPLUGIN_REFUSED] = "refused a request of kubelet",
+        [MIG_DEVICEPLUGIN_UNHEALTHY] = "unhealthy",
+        [MIG_DEVICEPLUGIN_HEALTHY] = "healthy again",
+        [MIG_DEVICEPLUGIN_NOTE] = "not served as asked",
+        [MIG_DEVICEPLUGIN_KUBELET_RESTARTED] = "kubelet was restarted",
+        [MIG_DEVICEPLUGIN_FAILED] = "failed, and is tried again",
+    };
+    const struct log_field field = {"resource", event->resource};
+    const struct deviceplugin_role *role = data;
+
+    count(role, event);
+    if (event->kind == MIG_DEVICEPLUGIN_LISTED || event->kind == MIG_DEVICEPLUGIN_WITHDRAWN) {
+        count_devices(role);
+    }
+    log_write(level_of(event->kind), AREA, &field, event->resource[0] ? 1 : 0, "%s%s%s%s%s",
+              event->resource, event->resource[0] ? " " : "", words[event->kind],
+              event->text[0] ? ": " : "", event->text);
+}
+
+/* ---- what the app calls ---- */
+
+void deviceplugin_role_update(struct deviceplugin_role *role, const struct mig_node *node)
+{
+    if (role) {
+        mig_deviceplugin_update(role->plugin, node);
+    }
+}
+
+void deviceplugin_role_xid(struct deviceplugin_role *role, const struct mig_helper_xid *xid)
+{
+    if (role) {
+        mig_deviceplugin_xid(role->plugin, xid->gpu_uuid, xid->gi_id, xid->ci_id, xid->xid);
+    }
+}
+
+void deviceplugin_role_withhold(struct deviceplugin_role *role,
+                                const struct mig_manager_slice *slices, size_t count)
+{
+    MIG_AUTO_FREE struct mig_dp_withheld *withheld = NULL;
+    struct mig_error error = {0};
+
+    if (!role) {
+        return;
+    }
+    withheld = calloc(count + 1, sizeof(*withheld));
+    for (size_t i = 0; withheld && i < count; i++) {
+        (void)mig_text_copy(withheld[i].gpu_uuid, sizeof(withheld[i].gpu_uuid), slices[i].gpu_uuid);
+        withheld[i].gi_profile = slices[i].profile;
+        withheld[i].start = slices[i].start;
+    }
+    if (!withheld || mig_deviceplugin_withhold(role->plugin, withheld, count, &error) < 0) {
+        log_error(LOG_LEVEL_ERROR, AREA, &error, "slices that are to go may still be given out");
+    }
+}
+
+struct mig_deviceplugin *deviceplugin_role_plugin(const struct deviceplugin_role *role)
+{
+    return role ? role->plugin : NULL;
+}
+
+const struct mig_dp_config *deviceplugin_role_config(const struct deviceplugin_role *role)
+{
+    return role ? role->config : NULL;
+}
+
+/* Where this process sees the driver; "" when a default mount is not there. */
+static void set_view(const struct daemon_values *values, enum daemon_option_id id,
+                     char view[MIG_DP_PATH_SIZE])
+{
+    struct stat status;
+
+    if (stat(values->texts[id], &status) == 0) {
+        (void)mig_text_copy(view, MIG_DP_PATH_SIZE, values->texts[id]);
+    }
+}
+
+static int start(struct deviceplugin_role *role, struct mig_error *error)
+{
+    const struct daemon_values *values = role->options.values;
+    struct mig_dp_config *config = NULL;
+    struct mig_deviceplugin_options options = {
+        .host = {.driver_root = role->driver_root, .dev_root = role->dev_root},
+        .kubelet_dir = values->texts[DAEMON_KUBELET_DIR],
+        .open_socket = open_socket,
+        .write_cdi = write_cdi,
+        .event = on_event,
+        .data = role,
+    };
+    const char *path = values->texts[DAEMON_PLUGIN_CONFIG_FILE];
+    int rc = make_config(role, &config, error);
+
+    set_view(values, DAEMON_DRIVER_ROOT_CTR_PATH, role->driver_root);
+    set_view(values, DAEMON_DEV_ROOT_CTR_PATH, role->dev_root);
+    options.config = config;
+    if (rc == 0) {
+        rc = mig_deviceplugin_new(role->options.loop, &options, &role->plugin, error);
+        if (rc < 0) {
+            mig_dp_config_free(config);
+        }
+    }
+    role->config = config;
+    if (rc == 0 && path[0]) {
+        rc = file_watch_new(role->options.loop, path, MIG_DP_CONFIG_BYTES_MAX, file_changed, role,
+                            &role->file, error);
+    }
+    return rc;
+}
+
+int deviceplugin_role_new(const struct deviceplugin_role_options *options,
+                          struct deviceplugin_role **ret, struct mig_error *error)
+{
+    struct deviceplugin_role *role = calloc(1, sizeof(*role));
+    int rc;
+
+    if (!role) {
+        return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM,
+                                   "could not start the device plugin");
+    }
+    role->options = *options;
+    rc = start(role, error);
+    if (rc < 0) {
+        deviceplugin_role_free(role);
+        return rc;
+    }
+    *ret = role;
+    return 0;
+}
+
+void deviceplugin_role_free(struct deviceplugin_role *role)
+{
+    if (role) {
+        file_watch_free(role->file);
+        mig_deviceplugin_free(role->plugin);
+        free(role->text);
+        free(role);
+    }
+}
