@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_FLAGS ?=
 
-.PHONY: help all run check check-clients check-cluster client-matrix cluster cluster-programs check-fast bench asan tsan valgrind fuzz static format image install clean
+.PHONY: help all run check check-clients check-cluster rows client-matrix cluster cluster-programs check-fast bench asan tsan valgrind fuzz static format image install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,11 @@ check-clients: ## fetch programs of others (nvidia-smi, device plugin, ...) and 
 	@tools/build $(BUILD) -Dtests=true $(MESON_FLAGS)
 	@tests/clients/fetch-peers "$${MIGD_PEERS:-$$HOME/.cache/migd-peers}"
 	@tools/run-tests $(BUILD) clients
+
+rows: ## run the tests of the agent and write the check list of docs/compatibility.md
+	@tools/install-deps build test
+	@tools/build $(BUILD) -Dtests=true $(MESON_FLAGS)
+	@tests/rows $(BUILD) docs/compatibility.md
 
 client-matrix: check-clients ## write the table of docs/clients.md
 	@tests/clients/matrix $(BUILD) docs/clients.md

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import unittest
+import urllib.error
 import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -159,6 +160,22 @@ class Metrics(Case):
         if os.environ.get("MIGD_MEMORY", "1") == "1" and "asan" not in os.environ.get(
                 "MIG_BUILD", ""):
             self.assertLess(int(resident["agent"].split()[0]), 16384)
+
+
+class Health(Case):
+    def get(self, path):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def test_o1_health_and_readiness(self):
+        self.begin("A30", "--roles", "metrics")
+        self.assertEqual(self.get("/healthz"), (200, "ok\n"))
+        self.assertIn(self.get("/readyz")[0], [200, 503])
+        self.assertEqual(self.get("/metrics")[0], 200)
+        self.assertEqual(self.get("/other")[0], 404)
 
 
 class Labels(Case):
