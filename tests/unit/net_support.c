@@ -49,7 +49,7 @@ static void run(struct net *net, const bool *flag, unsigned duration_ms, bool mu
     uv_timer_init(&net->loop, &timer);
     timer.data = &late;
     uv_update_time(&net->loop);
-    uv_timer_start(&timer, rang, duration_ms, 0);
+    uv_timer_start(&timer, rang, duration_ms, 10); /* again, as it may ring before the poll */
     while (!*flag && !late) {
         uv_run(&net->loop, UV_RUN_ONCE);
     }
@@ -82,7 +82,7 @@ void net_drain(struct net *net)
     uv_timer_init(&net->loop, &timer);
     timer.data = &late;
     uv_update_time(&net->loop);
-    uv_timer_start(&timer, rang, LIMIT_MS, 0);
+    uv_timer_start(&timer, rang, LIMIT_MS, 10);
     uv_unref((uv_handle_t *)&timer);
     while (uv_loop_alive(&net->loop) && !late) {
         uv_run(&net->loop, UV_RUN_ONCE);

@@ -47,14 +47,14 @@ static void wire_frame(const struct wire *wire, int type, int flags, int id, con
     wire_bytes(wire, payload, size);
 }
 
+/* Types and flags of frames. */
+enum { DATA = 0, HEADERS = 1, RST = 3, SETTINGS = 4, GOAWAY = 7, CONTINUATION = 9 };
+enum { END_STREAM = 1, END_HEADERS = 4 };
+
 static void wire_settings(const struct wire *wire)
 {
-    wire_frame(wire, 4, 0, 0, "", 0);
+    wire_frame(wire, SETTINGS, 0, 0, "", 0);
 }
-
-/* Types and flags of frames. */
-enum { DATA = 0, HEADERS = 1, RST = 3, PING = 6, GOAWAY = 7, CONTINUATION = 9 };
-enum { END_STREAM = 1, END_HEADERS = 4 };
 
 static void test_interim_answer(void **state)
 {
@@ -155,6 +155,60 @@ static void test_goaway_in_the_middle(void **state)
     expect_ok(&first);
     net_run_until(wire.peer.net, &wire.peer.closed);
     assert_non_null(strstr(wire.peer.error.message, "it is going away"));
+    wire_stop(&wire);
+}
+
+/* Requests beyond what the peer takes at once wait; a cancelled one does not wait for its turn. */
+static void test_peer_takes_one_at_a_time(void **state)
+{
+    struct exchange first = {0}, second = {0}, third = {0};
+    struct wire wire;
+
+    wire_start(state, &wire, (struct mig_h2_connect_options){0});
+    wire_frame(&wire, SETTINGS, 0, 0, "\0\3\0\0\0\1", 6);
+    net_run_until(wire.peer.net, &wire.peer.ready);
+    exchange_start(&first, wire.peer.h2, "GET", "/", NULL, 0, false);
+    exchange_start(&second, wire.peer.h2, "POST", "/", "body", 4, true);
+    exchange_start(&third, wire.peer.h2, "GET", "/", NULL, 0, false);
+    net_run_for(wire.peer.net, 10);
+    mig_h2_stream_cancel(second.stream);
+    net_run_until(wire.peer.net, &second.over);
+    expect_error(&second, "cancelled");
+    assert_true(second.refused);
+    assert_false(first.over || third.over);
+    wire_frame(&wire, HEADERS, END_HEADERS | END_STREAM, 1, "\x88", 1);
+    net_run_until(wire.peer.net, &first.over);
+    net_run_for(wire.peer.net, 10);
+    wire_frame(&wire, HEADERS, END_HEADERS | END_STREAM, 5, "\x88", 1);
+    net_run_until(wire.peer.net, &third.over);
+    expect_ok(&first);
+    expect_ok(&third);
+    wire_stop(&wire);
+}
+
+/* Whoever submits and cancels without end is stopped, also where nothing can be sent. */
+static void test_queue_has_a_limit(void **state)
+{
+    const struct mig_h2_request request = {.method = "GET", .path = "/"};
+    struct mig_h2_stream *stream;
+    struct mig_error error;
+    struct wire wire;
+    unsigned count = 0;
+    int rc = 0;
+
+    wire_start(state, &wire, (struct mig_h2_connect_options){0});
+    wire_frame(&wire, SETTINGS, 0, 0, "\0\3\0\0\0\0", 6);
+    net_run_until(wire.peer.net, &wire.peer.ready);
+    for (; count < 100000 && rc == 0; count++) {
+        rc = mig_h2_submit(wire.peer.h2, &request, &stream, &error);
+        if (rc == 0) {
+            mig_h2_stream_cancel(stream);
+            uv_run(&wire.peer.net->loop, UV_RUN_NOWAIT);
+        }
+    }
+    assert_int_equal(rc, MIG_E_BUSY);
+    assert_true(count > MIG_H2_STREAMS_MAX && count < 10000);
+    assert_int_equal(mig_h2_stream_count(wire.peer.h2), 0);
     wire_stop(&wire);
 }
 
@@ -315,6 +369,8 @@ int main(void)
         TEST(test_status_that_is_none),
         TEST(test_too_many_headers),
         TEST(test_goaway_in_the_middle),
+        TEST(test_peer_takes_one_at_a_time),
+        TEST(test_queue_has_a_limit),
         TEST(test_half_closed),
         TEST(test_peers_that_do_not_speak_http2),
         TEST(test_silent_peers),

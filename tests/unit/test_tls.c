@@ -377,6 +377,43 @@ static void test_closed_in_handshake(void **state)
                 strstr(attempt.exchange.error.message, "reset by peer"));
 }
 
+static void test_free_at_any_time(void **state)
+{
+    struct attempt attempt = good();
+    struct net *net = *state;
+    struct mig_h2_server *server;
+    struct mig_tls *tls;
+    struct relay relay;
+    struct mig_error error;
+
+    relay_start(&relay, net->path, &attempt.relay);
+    assert_int_equal(
+        mig_h2_serve(&net->loop,
+                     &(struct mig_h2_server_options){.unix_path = net->path, .request = echo},
+                     &server, &error),
+        0);
+    assert_int_equal(mig_tls_new(&attempt.tls, &tls, &error), 0);
+    for (unsigned turns = 0; turns < 16; turns++) {
+        const struct mig_h2_connect_options options = {
+            .host = "127.0.0.1", .port = relay.port, .tls = tls};
+        struct exchange exchange = {0};
+        struct mig_h2 *h2;
+
+        assert_int_equal(mig_h2_connect(&net->loop, &options, &h2, &error), 0);
+        exchange_start(&exchange, h2, "POST", "/", "hello", 5, true);
+        for (unsigned i = 0; i < turns; i++) {
+            net_run_for(net, i % 3);
+        }
+        mig_h2_free(h2);
+        assert_int_equal(exchange.end_calls, 1);
+        exchange_release(&exchange);
+    }
+    mig_tls_free(tls);
+    mig_h2_server_free(server);
+    net_drain(net);
+    relay_stop(&relay);
+}
+
 /* ---- names ---------------------------------------------------------------------------------- */
 
 static void test_name_that_is_nobodys(void **state)
@@ -489,6 +526,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_tls, net_setup, net_teardown),
         cmocka_unit_test_setup_teardown(test_silent_server, net_setup, net_teardown),
         cmocka_unit_test_setup_teardown(test_closed_in_handshake, net_setup, net_teardown),
+        cmocka_unit_test_setup_teardown(test_free_at_any_time, net_setup, net_teardown),
         cmocka_unit_test_setup_teardown(test_name_that_is_nobodys, net_setup, net_teardown),
         cmocka_unit_test_setup_teardown(test_free_while_resolving, net_setup, net_teardown),
         cmocka_unit_test(test_options_that_are_not_valid),
