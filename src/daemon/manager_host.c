@@ -1,107 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the machine asks of this machine: the kubelet's word on holders, and the helper's work. */
+/* What the machine asks of the helper: snapshots, changes, services, CDI, the record. */
 #include "base/cleanup.h"
 #include "daemon/log.h"
 #include "daemon/manager_internal.h"
-#include "deviceplugin/pod_resources.h"
 #include <errno.h>
 #include <string.h>
 
 #define SERVICE_STOP_MS 30000u
 #define SERVICE_START_MS 120000u
-
-/* --- holders --- */
-
-struct holders_task {
-    struct task task;
-    struct mig_pod_resources_call *call;
-};
-
-static void holders_release(struct task *task)
-{
-    mig_pod_resources_cancel(((struct holders_task *)task)->call);
-}
-
-static void holders_told(struct mig_pod_devices *devices, const struct mig_error *error, void *data)
-{
-    struct holders_task *task = data;
-    MIG_AUTO_FREE struct mig_manager_holder *list = NULL;
-    struct mig_manager_holders holders = {0};
-    struct mig_manager_event event = {.holders = &holders};
-
-    task->call = NULL;
-    if (error) {
-        task_result(&task->task, MIG_E_FAILED, 0, error);
-        return;
-    }
-    list = calloc(devices->count + 1, sizeof(*list));
-    if (!list) {
-        mig_pod_devices_free(devices);
-        task_result(&task->task, MIG_E_FAILED, 0, NULL);
-        return;
-    }
-    holders.truncated = devices->count > MIG_MANAGER_HOLDERS_MAX;
-    for (size_t i = 0; i < devices->count && i < MIG_MANAGER_HOLDERS_MAX; i++) {
-        const struct mig_pod_device *device = &devices->items[i];
-
-        list[holders.count++] = (struct mig_manager_holder){
-            .namespace_name = device->namespace_name,
-            .pod = device->pod,
-            .uid = "",
-            .device = device->device,
-        };
-    }
-    holders.holders = list;
-    task_answer(&task->task, &event, NULL);
-    mig_pod_devices_free(devices);
-}
-
-static void kubelet_opened(int fd, const struct mig_error *error, void *data)
-{
-    struct holders_task *task = data;
-    struct mig_pod_resources_options options = {.fd = fd, .done = holders_told, .data = task};
-    struct mig_error problem;
-
-    task->task.helper_answers = false;
-    if (!task->task.role) {
-        if (fd >= 0) {
-            close(fd);
-        }
-        task_result(&task->task, MIG_E_FAILED, 0, NULL);
-        return;
-    }
-    if (error) {
-        task_result(&task->task, MIG_E_FAILED, 0, error);
-        return;
-    }
-    if (mig_pod_resources_ask(task->task.role->options.loop, &options, &task->call, &problem) < 0) {
-        close(fd);
-        task_result(&task->task, MIG_E_FAILED, 0, &problem);
-    }
-}
-
-void host_read_holders(struct manager_role *role, const struct mig_manager_action *action)
-{
-    const struct role_later nobody = {.id = action->id, .with_holders = true};
-    struct holders_task *task;
-    struct mig_error error;
-    int rc;
-
-    if (!role->options.kube) {
-        role_answer_later(role, &nobody); /* no pods here; processes are in the snapshot */
-        return;
-    }
-    task = task_new(role, action, sizeof(*task), holders_release);
-    if (!task) {
-        return;
-    }
-    task->task.helper_answers = true;
-    rc = mig_helper_open_socket(role->options.helper, MIG_HELPER_POD_RESOURCES, "", kubelet_opened,
-                                task, &error);
-    if (rc < 0) {
-        task_answer_later(&task->task, rc, 0, &error);
-    }
-}
 
 /* --- snapshot and change --- */
 

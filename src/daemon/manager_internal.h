@@ -113,9 +113,12 @@ void cluster_event(struct manager_role *role, const struct mig_manager_action *a
 void cluster_publish(struct manager_role *role, const struct mig_manager_action *action);
 void cluster_release(struct manager_role *role);
 
-/* --- manager_host.c: actions on this machine --- */
+/* --- manager_holders.c --- */
 
 void host_read_holders(struct manager_role *role, const struct mig_manager_action *action);
+
+/* --- manager_host.c: actions of the helper --- */
+
 void host_read_node(struct manager_role *role, const struct mig_manager_action *action);
 void host_apply(struct manager_role *role, const struct mig_manager_action *action);
 void host_services(struct manager_role *role, const struct mig_manager_action *action);
