@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What migd reads and keeps: the GPU clients file, cgroups, its record, a file that is followed. */
+/* What migd reads, keeps and says: GPU clients file, cgroups, record, files that are followed, log.
+ */
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "daemon/cgroup.h"
 #include "daemon/clients_file.h"
 #include "daemon/file_watch.h"
 #include "daemon/local_node.h"
+#include "daemon/log.h"
 #include "daemon/record.h"
+#include "daemon/web.h"
+#include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -257,6 +261,114 @@ static void test_local_node(void **state)
     local_node_release(&node);
 }
 
+/* --- the log --- */
+
+/* Runs `write` with standard error in a file, and returns what was written. */
+static char *logged(void (*write)(void))
+{
+    static char text[65536];
+    char path[] = "/tmp/migd-log-XXXXXX";
+    int fd = mkstemp(path), saved = dup(STDERR_FILENO);
+    ssize_t size;
+
+    assert_true(fd >= 0 && saved >= 0);
+    unlink(path);
+    assert_true(dup2(fd, STDERR_FILENO) >= 0);
+    write();
+    assert_true(dup2(saved, STDERR_FILENO) >= 0);
+    close(saved);
+    size = pread(fd, text, sizeof(text) - 1, 0);
+    assert_true(size >= 0);
+    text[size] = '\0';
+    close(fd);
+    return text;
+}
+
+static void log_odd_text(void)
+{
+    const struct log_field field = {"holder", "a \"b\" \xc3\xa9 \xff\xc0\x80 \xed\xa0\x80"};
+
+    log_setup(LOG_LEVEL_INFO, LOG_FORMAT_JSON);
+    log_write(LOG_LEVEL_INFO, "test", &field, 1, "one\ntwo\t%s\x01", "\\");
+    log_write(LOG_LEVEL_DEBUG, "test", NULL, 0, "not wanted");
+}
+
+static void test_log_json(void **state)
+{
+    char *text = logged(log_odd_text);
+    json_t *line;
+
+    (void)state;
+    assert_int_equal(strcspn(text, "\n") + 1, strlen(text));
+    line = json_loads(text, 0, NULL);
+    assert_non_null(line);
+    assert_string_equal(json_string_value(json_object_get(line, "level")), "info");
+    assert_string_equal(json_string_value(json_object_get(line, "message")), "one\ntwo\t\\\x01");
+    assert_string_equal(json_string_value(json_object_get(line, "holder")),
+                        "a \"b\" \xc3\xa9 ??? ???");
+    json_decref(line);
+}
+
+static void log_error_text(void)
+{
+    mig_error_set(&error, MIG_E_BUSY, MIG_DOMAIN_NONE, 0, "it is busy");
+    mig_error_add_holder(&error, "pod a/b");
+    mig_error_hint(&error, MIG_E_BUSY, "wait");
+    log_setup(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+    log_error(LOG_LEVEL_WARNING, "test", &error, "could not %s", "apply");
+}
+
+static void test_log_text(void **state)
+{
+    (void)state;
+    assert_non_null(strstr(logged(log_error_text),
+                           "Z warning test: could not apply: it is busy holders=\"pod a/b\" "
+                           "hint=\"wait\"\n"));
+}
+
+static void log_too_much(void)
+{
+    for (unsigned i = 0; i < 5 * LOG_BURST; i++) {
+        log_write(LOG_LEVEL_INFO, "test", NULL, 0, "line");
+    }
+}
+
+static void test_log_limit(void **state)
+{
+    unsigned count = 0;
+
+    (void)state;
+    for (const char *at = logged(log_too_much); (at = strchr(at, '\n')); at++) {
+        count++;
+    }
+    assert_in_range(count, LOG_BURST / 2, 2 * LOG_BURST);
+    assert_true(log_left_out_count() > LOG_BURST);
+}
+
+/* --- where to listen --- */
+
+static void test_listen(void **state)
+{
+    static const struct {
+        const char *text, *host;
+        uint16_t port;
+    } cases[] = {
+        {":9400", "", 9400}, {"127.0.0.1:0", "127.0.0.1", 0}, {"[::1]:65535", "::1", 65535}};
+    static const char *const bad[] = {"", "9400", ":", ":x", ":65536", "::1:80", "127.0.0.1"};
+    char host[64];
+    uint16_t port;
+
+    (void)state;
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(cases); i++) {
+        assert_int_equal(web_parse_listen(cases[i].text, host, sizeof(host), &port, &error), 0);
+        assert_string_equal(host, cases[i].host);
+        assert_int_equal(port, cases[i].port);
+    }
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(bad); i++) {
+        assert_int_equal(web_parse_listen(bad[i], host, sizeof(host), &port, &error), MIG_E_USAGE);
+    }
+}
+
 /* --- a file that is followed --- */
 
 struct watched {
@@ -344,7 +456,10 @@ int main(void)
         cmocka_unit_test(test_cgroups),    cmocka_unit_test(test_own_cgroup),
         cmocka_unit_test(test_record),     cmocka_unit_test(test_prepare),
         cmocka_unit_test(test_local_node), cmocka_unit_test(test_file_watch),
+        cmocka_unit_test(test_log_json),   cmocka_unit_test(test_log_text),
+        cmocka_unit_test(test_log_limit),  cmocka_unit_test(test_listen),
     };
 
+    (void)unsetenv("JOURNAL_STREAM");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
