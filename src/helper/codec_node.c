@@ -167,8 +167,8 @@ static uint32_t number_of(const struct mig_model *model, const struct mig_model 
 
 static void put_node(struct mig_wire *wire, struct mig_node *node)
 {
-    const struct mig_model *models[MIG_GPU_MAX];
-    uint32_t numbers[MIG_GPU_MAX], count = 0;
+    const struct mig_model *models[MIG_GPU_MAX] = {NULL};
+    uint32_t numbers[MIG_GPU_MAX] = {0}, count = 0;
 
     mig_wire_check(wire, node->gpu_count <= MIG_GPU_MAX);
     for (uint32_t i = 0; !wire->failed && i < node->gpu_count; i++) {

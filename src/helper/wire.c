@@ -31,6 +31,7 @@ static bool pass(struct mig_wire *wire, void *value, size_t size)
 }
 
 /* A number that is too large is not kept: what is read is always within its limit. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): a type cannot stand in parentheses */
 #define DEFINE_LIMITED(name, type)                                     \
     void mig_wire_##name(struct mig_wire *wire, type *value, type max) \
     {                                                                  \
@@ -50,6 +51,8 @@ static bool pass(struct mig_wire *wire, void *value, size_t size)
     {                                                        \
         (void)pass(wire, value, sizeof(*value));             \
     }
+
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 DEFINE_LIMITED(u8, uint8_t)
 DEFINE_LIMITED(u16, uint16_t)
