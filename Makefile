@@ -46,7 +46,7 @@ cluster-programs: ## build Kubernetes and containerd for the test cluster (minut
 cluster: cluster-programs ## start a Kubernetes with two emulated A30 nodes on this machine
 	@MIG_BUILD=$(BUILD) tests/cluster/cluster up
 
-check-cluster: cluster-programs ## the tests on a Kubernetes of their own
+check-cluster: cluster-programs image ## the tests on a Kubernetes of their own
 	@tools/run-tests $(BUILD) cluster
 
 check-fast: ## unit and emulated tests only

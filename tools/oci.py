@@ -102,7 +102,9 @@ class Image:
             "config": config_entry, "layers": [layer_entry]}),
             "application/vnd.oci.image.manifest.v1+json")
         manifest["platform"] = {"architecture": "amd64", "os": "linux"}
-        manifest["annotations"] = {"io.containerd.image.name": self.name,
+        # containerd looks a short name up as Docker does
+        full = self.name if "/" in self.name else f"docker.io/library/{self.name}"
+        manifest["annotations"] = {"io.containerd.image.name": full,
                                    "org.opencontainers.image.ref.name": self.name.split(":")[-1]}
         files = {"oci-layout": encode({"imageLayoutVersion": "1.0.0"}),
                  "index.json": encode({"schemaVersion": 2, "manifests": [manifest],
