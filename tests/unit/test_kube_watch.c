@@ -518,8 +518,8 @@ static void model_misbehave(struct model *model)
         }
         break;
     case 4:
-        model->compacted = model->version;
-        break;
+        model->compacted = model->version; /* the stream that there is goes on */
+        return;
     default:
         return;
     }
