@@ -168,6 +168,27 @@ static void test_what_is_sent_for_other_kinds(void **state)
     stop(&test);
 }
 
+/* A repetition would find its own change and take it for somebody else's. */
+static void test_patch_with_a_version_is_not_repeated_blindly(void **state)
+{
+    static const struct answer answers[] = {{500, "{}"}, {200, "{}"}, {0}};
+    const char *const versions[] = {"7", NULL};
+
+    (void)state;
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(versions); i++) {
+        const struct mig_kube_metadata_patch patch = {.resource_version = versions[i]};
+        struct mig_kube_reply reply;
+        struct test test;
+
+        start(&test, answers);
+        reply = reply_to(&test);
+        assert_int_equal(mig_kube_patch_node(test.kube, "n", &patch, &reply, NULL), 0);
+        wait(&test);
+        assert_int_equal(test.status, versions[i] ? 500 : 200);
+        stop(&test);
+    }
+}
+
 static void test_bad_names_are_not_sent(void **state)
 {
     const struct mig_kube_pod pod = {"..", "p", NULL, -1};
@@ -560,6 +581,67 @@ static void on_listed(int status, const char *version, const struct mig_error *e
     ++*(unsigned *)data;
 }
 
+struct listed {
+    unsigned items, restarts, done;
+    int status;
+    char version[16];
+};
+
+static void on_listed_item(json_t *object, void *data)
+{
+    (void)object;
+    ((struct listed *)data)->items++;
+}
+
+static void on_restart(void *data)
+{
+    struct listed *listed = data;
+
+    listed->restarts++;
+    listed->items = 0;
+}
+
+static void on_list_done(int status, const char *version, const struct mig_error *error, void *data)
+{
+    struct listed *listed = data;
+
+    (void)error;
+    listed->done++;
+    listed->status = status;
+    snprintf(listed->version, sizeof(listed->version), "%s", version);
+}
+
+static void test_list_begins_again_and_at_last_without_pages(void **state)
+{
+    static const struct answer answers[] = {
+        {200, "{\"items\":[{},{}],\"metadata\":{\"continue\":\"x\"}}"},
+        {410, "{}"},
+        {200, "{\"items\":[{}],\"metadata\":{\"continue\":\"y\"}}"},
+        {410, "{}"},
+        {200, "{\"items\":[{}],\"metadata\":{\"continue\":\"z\"}}"},
+        {410, "{}"},
+        {200, "{\"items\":[{},{},{}],\"metadata\":{\"resourceVersion\":\"9\"}}"},
+        {0}};
+    struct listed listed = {.items = 0};
+    const struct mig_kube_list_options options = {.path = "/api/v1/pods",
+                                                  .item = on_listed_item,
+                                                  .restart = on_restart,
+                                                  .done = on_list_done,
+                                                  .data = &listed};
+    struct test test;
+
+    (void)state;
+    start(&test, answers);
+    assert_int_equal(mig_kube_list(test.kube, &options, NULL, NULL), 0);
+    assert_true(kube_server_run(&test.server, &listed.done, 1));
+    assert_int_equal(listed.status, 200);
+    assert_int_equal(listed.items, 3);
+    assert_int_equal(listed.restarts, 3);
+    assert_string_equal(listed.version, "9");
+    assert_string_equal(test.server.seen[6].path, "/api/v1/pods");
+    stop(&test);
+}
+
 static void test_lists_can_be_cancelled_and_freed(void **state)
 {
     static const struct answer answers[] = {
@@ -587,6 +669,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_sent),
         cmocka_unit_test(test_what_is_sent_for_other_kinds),
+        cmocka_unit_test(test_patch_with_a_version_is_not_repeated_blindly),
         cmocka_unit_test(test_bad_names_are_not_sent),
         cmocka_unit_test(test_what_evictions_mean),
         cmocka_unit_test(test_taints_patch),
@@ -598,6 +681,7 @@ int main(void)
         cmocka_unit_test(test_lease_is_decided_by_our_own_clock),
         cmocka_unit_test(test_lease_objects),
         cmocka_unit_test(test_one_of_two_holds_a_lease),
+        cmocka_unit_test(test_list_begins_again_and_at_last_without_pages),
         cmocka_unit_test(test_lists_can_be_cancelled_and_freed),
     };
 
