@@ -366,8 +366,15 @@ void manager_role_changed(struct manager_role *role, struct mig_node *node)
 
 void manager_role_unreadable(struct manager_role *role, const struct mig_error *error)
 {
-    (void)role;
+    const struct mig_manager_event back = {.kind = MIG_MANAGER_HELPER_BACK};
+    const struct mig_manager_event event = {.kind = MIG_MANAGER_UNREADABLE, .error = error};
+
     log_error(LOG_LEVEL_WARNING, "helper", error, "the GPUs cannot be read");
+    if (role->helper_lost) { /* it is back, only the driver is not */
+        role->helper_lost = false;
+        role_feed(role, &back);
+    }
+    role_feed(role, &event);
 }
 
 void manager_role_helper_lost(struct manager_role *role)

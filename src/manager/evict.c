@@ -14,9 +14,12 @@
 #define REFUSED_MIN_MS 2000u
 #define REFUSED_MAX_MS 60000u
 
+/* A pod that is back under its name is another one, as far as uids are known. */
 static bool is_for(const struct mig_manager_eviction *eviction, const struct mig_manager_pod *pod)
 {
-    return strcmp(eviction->namespace_name, pod->namespace_name) == 0 &&
+    bool same_uid = !eviction->uid[0] || !pod->uid[0] || strcmp(eviction->uid, pod->uid) == 0;
+
+    return same_uid && strcmp(eviction->namespace_name, pod->namespace_name) == 0 &&
            strcmp(eviction->pod, pod->pod) == 0;
 }
 
@@ -67,11 +70,11 @@ static struct mig_manager_eviction *find(struct mig_manager *manager,
     (void)mig_text_copy(eviction->namespace_name, sizeof(eviction->namespace_name),
                         pod->namespace_name);
     (void)mig_text_copy(eviction->pod, sizeof(eviction->pod), pod->pod);
+    (void)mig_text_copy(eviction->uid, sizeof(eviction->uid), pod->uid);
     return eviction;
 }
 
-static void ask(struct mig_manager *manager, struct mig_manager_eviction *eviction,
-                const struct mig_manager_pod *pod)
+static void ask(struct mig_manager *manager, struct mig_manager_eviction *eviction)
 {
     struct mig_manager_action *action;
 
@@ -85,7 +88,7 @@ static void ask(struct mig_manager *manager, struct mig_manager_eviction *evicti
     action->id = manager->next_id++;
     action->namespace_name = eviction->namespace_name;
     action->pod = eviction->pod;
-    action->uid = pod->uid;
+    action->uid = eviction->uid;
     eviction->pending = (struct mig_manager_pending){action->id, manager->now_ms + ANSWER_MS};
     mig_manager_wake(manager, eviction->pending.deadline_ms);
 }
@@ -101,7 +104,7 @@ void mig_manager_evict(struct mig_manager *manager, const struct mig_manager_blo
             mig_manager_backoff(manager, &eviction->retry, REFUSED_MIN_MS, REFUSED_MAX_MS);
         }
         if (eviction) {
-            ask(manager, eviction, pod);
+            ask(manager, eviction);
         }
     }
 }

@@ -113,6 +113,7 @@ struct mig_manager_blockers {
 
 struct mig_manager_eviction {
     char namespace_name[MIG_MANAGER_NAME_SIZE], pod[MIG_MANAGER_NAME_SIZE];
+    char uid[MIG_MANAGER_NAME_SIZE];
     struct mig_manager_pending pending;
     struct mig_manager_retry retry;
     bool accepted;

@@ -442,6 +442,7 @@ struct world_pod *world_add_pod(struct world *world, const char *name, uint32_t 
         if (!pod->alive) {
             *pod = (struct world_pod){.alive = true};
             snprintf(pod->name, sizeof(pod->name), "%s", name);
+            snprintf(pod->uid, sizeof(pod->uid), "pod-uid-%u", world->next_pod++);
             snprintf(pod->device, sizeof(pod->device), "%s", device);
             return pod;
         }

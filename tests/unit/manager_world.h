@@ -34,7 +34,7 @@ struct world_pairs {
 struct world_pod {
     bool alive, process, budget; /* runs something; a PodDisruptionBudget forbids its eviction */
     bool evicted;
-    char name[32], device[MIG_UUID_SIZE];
+    char name[32], uid[32], device[MIG_UUID_SIZE];
     uint64_t ends_ms; /* 0 = never by itself */
 };
 
@@ -69,7 +69,7 @@ struct world {
 
     /* the machine */
     struct mig_gpu gpus[WORLD_GPUS];
-    uint32_t gpu_count, next_gi_id, next_uuid;
+    uint32_t gpu_count, next_gi_id, next_uuid, next_pod;
     struct mig_node *given, *older; /* the manager's snapshot */
     bool reset_fails, apply_lies, driver_gone, silent_apply;
     bool service_runs[WORLD_SERVICES], cdi_fails, busy_driver;

@@ -106,6 +106,10 @@ static void carry_evict(struct world *world, const struct world_job *job,
         if (!pod->alive || strcmp(pod->name, job->pod) != 0) {
             continue;
         }
+        if (job->uid[0] && strcmp(pod->uid, job->uid) != 0) {
+            event->status = 409;
+            return;
+        }
         if (pod->budget) {
             event->status = 429;
             mig_error_set(error, MIG_E_BUSY, MIG_DOMAIN_NONE, 0,
@@ -308,7 +312,7 @@ static void carry_holders(struct world *world, struct mig_manager_event *event,
     for (unsigned i = 0; i < WORLD_PODS; i++) {
         if (world->pods[i].alive) {
             room->pods[room->holders.count++] = (struct mig_manager_holder){
-                "default", world->pods[i].name, "", world->pods[i].device};
+                "default", world->pods[i].name, world->pods[i].uid, world->pods[i].device};
         }
     }
     room->holders.holders = room->pods;

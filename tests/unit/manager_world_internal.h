@@ -15,7 +15,7 @@ struct world_job {
         bool is_annotation, removes;
         char key[64], value[WORLD_TEXT];
     } changes[MIG_MANAGER_CHANGES_MAX];
-    char resource_version[64], pod[64];
+    char resource_version[64], pod[64], uid[64];
     bool shows_success; /* PATCH: the snapshot that was given last is as the label asks */
     struct mig_goal goal;
     size_t slice_count, name_count;

@@ -58,6 +58,7 @@ static void queue_job(struct world *world, const struct mig_manager_action *acti
         copy_apply(job, action);
     } else if (action->kind == MIG_MANAGER_EVICT) {
         snprintf(job->pod, sizeof(job->pod), "%s", action->pod);
+        snprintf(job->uid, sizeof(job->uid), "%s", action->uid);
     }
     for (size_t i = 0; i < action->service_count; i++) {
         snprintf(job->names[job->name_count++], sizeof(job->names[0]), "%s", action->services[i]);

@@ -291,6 +291,29 @@ static void test_evict_respects_budgets(void **state)
     close_world(&world);
 }
 
+/* A StatefulSet's pod is back under its name, on a slice that has to go (of another's plugin). */
+static void test_evict_the_next_of_its_name(void **state)
+{
+    static struct world world;
+    struct world_pod *pod;
+
+    (void)state;
+    open_balanced(&world, MIG_MANAGER_BUSY_EVICT);
+    pod = world_add_pod(&world, "web-0", 0, "2g.12gb");
+    world_label(&world, LABEL, "all-1g.6gb");
+    while (pod->alive) {
+        world_run(&world, 100);
+        assert_true(world.now_ms < 60000);
+    }
+    world.withheld_count = 0;
+    pod = world_add_pod(&world, "web-0", 0, "2g.12gb");
+    assert_non_null(pod);
+    world_run(&world, 20000);
+    assert_int_equal(world.evictions, 2);
+    assert_state(&world, "success");
+    close_world(&world);
+}
+
 /* Who has left is not named any more. */
 static void test_refusals_end(void **state)
 {
@@ -571,6 +594,7 @@ int main(void)
         cmocka_unit_test(test_evict_only_who_must_go),
         cmocka_unit_test(test_evict_as_few_as_can_be),
         cmocka_unit_test(test_evict_respects_budgets),
+        cmocka_unit_test(test_evict_the_next_of_its_name),
         cmocka_unit_test(test_refusals_end),
         cmocka_unit_test(test_evict_not_in_vain),
         cmocka_unit_test(test_annotation_wins),
