@@ -110,7 +110,7 @@ class Resource:
         self.name = name
         self.lists = []   # [Device] each, as they came
         self.times = []   # when
-        self.ended = []   # when streams ended
+        self.ended = []   # when streams ended, since the last registration
         self.generation = 0
         self.channel = None
         self.options = {}
@@ -207,6 +207,7 @@ class FakeKubelet:
             if resource.channel:
                 resource.channel.close()
             resource.channel, resource.endpoint = channel, endpoint
+            resource.ended = []
             resource.options = dict(fields(answer))
             self.registrations.append((time.monotonic(), name, version, endpoint, options))
             threading.Thread(target=self.watch, args=(resource, channel, resource.generation),

@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""migd's device plugin beside NVIDIA's: the same emulated node, the same kubelet (grpc's C core).
+
+    bench_deviceplugin.py [--gpus 8] [--starts 5] [--calls 1000]
+
+Time from start to registered, from a MIG change to the kubelet's list, of Allocate, and memory with 7 slices on
+each GPU. NVIDIA's plugin does not see changes; it is started again at once. Prints numbers, passes
+or fails nothing. What is not here (tests/clients/fetch-peers) is left out.
+"""
+import argparse
+import json
+import os
+import pathlib
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = pathlib.Path(os.environ.get("MIG_BUILD", "build")).resolve()
+PEERS = pathlib.Path(os.environ.get("MIGD_PEERS") or os.path.expanduser("~/.cache/migd-peers"))
+KUBELET = "/var/lib/kubelet"
+PROC = pathlib.Path("/var/lib/proc")  # the machine shows one of its own at /proc
+RESOURCE = "nvidia.com/mig-1g.5gb"
+WAIT_S = 60
+SLICES = 7
+
+PROGRAMS = {
+    "migd": [BUILD / "src/daemon/migd", "--roles", "device-plugin", "--mig-strategy", "mixed",
+             "--state-dir", "/var/lib/migd", "--poll-interval", "200ms", "--cdi-dir", "/var/lib/cdi", "--log-level", "error"],
+    "nvidia": [PEERS / "device-plugin/nvidia-device-plugin", "--device-discovery-strategy=nvml",
+               "--mig-strategy=mixed"],
+}
+
+
+def smi(*arguments):
+    subprocess.run(["nvidia-smi", "mig", *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def family(pid):
+    """A process and its descendants."""
+    found = [pid] if (PROC / f"{pid}/stat").exists() else []
+    for task in (PROC / f"{pid}/task").glob("*/children"):
+        for child in task.read_text(encoding="ascii").split():
+            found += family(int(child))
+    return found
+
+
+def memory_kib(pid, field):
+    total = 0
+    for one in family(pid):
+        for line in (PROC / f"{one}/smaps_rollup").read_text(
+                encoding="ascii").splitlines():
+            if line.startswith(field + ":"):
+                total += int(line.split()[1])
+    return total
+
+
+def cpu_s(pid):
+    ticks = 0
+    for one in family(pid):
+        words = (PROC / f"{one}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+        ticks += int(words[11]) + int(words[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+class Run:
+    """One plugin before one kubelet, in the namespace of the machine."""
+
+    def __init__(self, name):
+        from fake_kubelet import FakeKubelet
+        self.name = name
+        self.kubelet = FakeKubelet(KUBELET).start()
+        self.started = time.monotonic()
+        self.process = self.start()
+
+    def start(self):
+        return subprocess.Popen([str(word) for word in PROGRAMS[self.name]],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def restart(self):
+        """What makes NVIDIA's plugin see a change."""
+        self.process.terminate()
+        self.process.wait(WAIT_S)
+        self.process = self.start()
+
+    def wait(self, count):
+        """Seconds since `started` until the kubelet has so many devices."""
+        if not self.kubelet.wait(lambda: self.kubelet.allocatable(RESOURCE) == count, WAIT_S):
+            raise SystemExit(f"{self.name}: {self.kubelet.allocatable(RESOURCE)} devices, not {count}")
+        return self.kubelet.resources[RESOURCE].times[-1] - self.started
+
+    def close(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(WAIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.kubelet.stop()
+
+
+def measure(name, options):
+    total = options.gpus * SLICES
+    starts, changes, calls = [], [], []
+    for _ in range(options.starts):
+        run = Run(name)
+        starts.append(run.wait(total))
+        run.close()
+    run = Run(name)
+    run.wait(total)
+    ids = list(run.kubelet.resources[RESOURCE].devices())
+    for number in range(options.calls):
+        begin = time.monotonic()
+        run.kubelet.allocate(RESOURCE, [ids[number % len(ids)]])
+        calls.append(time.monotonic() - begin)
+    for _ in range(options.starts):
+        for arguments, count in ((("-dci", "-gi", "7", "-i", "0"), None),
+                                 (("-dgi", "-gi", "7", "-i", "0"), total - 1),
+                                 (("-cgi", "19", "-C", "-i", "0"), total)):
+            smi(*arguments)
+            run.started = time.monotonic()
+            if count:
+                if name == "nvidia":
+                    run.restart()
+                changes.append(run.wait(count))
+    if run.process.poll() is not None:
+        raise SystemExit(f"{name} ended with {run.process.returncode}")
+    idle = cpu_s(run.process.pid)
+    time.sleep(options.idle)
+    idle = cpu_s(run.process.pid) - idle
+    result = {"start_ms": statistics.median(starts) * 1000,
+              "change_ms": statistics.median(changes) * 1000,
+              "allocate_p50_us": statistics.median(calls) * 1e6,
+              "allocate_p99_us": sorted(calls)[len(calls) * 99 // 100] * 1e6,
+              "rss_mib": memory_kib(run.process.pid, "Rss") / 1024,
+              "pss_mib": memory_kib(run.process.pid, "Pss") / 1024,
+              "idle_cpu_percent": 100 * idle / options.idle}
+    run.close()
+    return result
+
+
+def inside(options):
+    """In a mount namespace of the machine, with a /var/lib of our own."""
+    sys.path[:0] = [str(PEERS / "python-grpc"), str(ROOT / "clients")]
+    names = [name for name in PROGRAMS if pathlib.Path(PROGRAMS[name][0]).exists()]
+    for gpu in range(options.gpus):
+        smi("-cgi", ",".join(["19"] * SLICES), "-C", "-i", str(gpu))
+    print(json.dumps({name: measure(name, options) for name in names}))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--gpus", type=int, default=8)
+    parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--calls", type=int, default=1000)
+    parser.add_argument("--idle", type=int, default=10, help="seconds without work, for the CPU time")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.inside:
+        inside(options)
+        return
+    if not (PEERS / "python-grpc").is_dir():
+        raise SystemExit("grpcio is not here: run tests/clients/fetch-peers")
+    with tempfile.TemporaryDirectory(prefix="migd-bench-") as directory:
+        migemu = BUILD / "src/emulator/migemu"
+        node = pathlib.Path(directory) / "node"
+        subprocess.run([migemu, "create", node, "--gpu", f"A100-SXM4-40GB*{options.gpus}", "--mig",
+                        "on"], check=True, stdout=subprocess.DEVNULL)
+        done = subprocess.run(
+            [migemu, "run", node, "--", "unshare", "-m", "sh", "-c",
+             "mount -t tmpfs tmpfs /var/lib && mkdir /var/lib/proc && "
+             "mount -t proc proc /var/lib/proc && exec \"$@\"", "sh", sys.executable, __file__,
+             "--inside", "--gpus", str(options.gpus), "--starts", str(options.starts), "--calls",
+             str(options.calls), "--idle", str(options.idle)], check=True, stdout=subprocess.PIPE,
+            text=True, env={**os.environ, "MIG_BUILD": str(BUILD)})
+    results = json.loads(done.stdout.splitlines()[-1])
+    names = list(results)
+    print(f"{'':20}" + "".join(f"{name:>12}" for name in names))
+    for metric in results[names[0]]:
+        print(f"{metric:20}" + "".join(f"{results[name][metric]:12.1f}" for name in names))
+
+
+if __name__ == "__main__":
+    main()
