@@ -84,6 +84,7 @@ static void adopt_first(struct mig_manager *manager)
 void mig_manager_see_object(struct mig_manager *manager, const struct mig_manager_object *object)
 {
     struct mig_manager_seen *seen = &manager->seen;
+    const struct mig_manager_label on_busy = seen->on_busy;
     bool first = !seen->known;
 
     if (is_older(seen, object)) {
@@ -109,6 +110,10 @@ void mig_manager_see_object(struct mig_manager *manager, const struct mig_manage
                                         MIG_MANAGER_ANNOTATION_SERVICES);
     seen->on_busy.present = see_annotation(seen->on_busy.value, sizeof(seen->on_busy.value), object,
                                            MIG_MANAGER_ANNOTATION_ON_BUSY);
+    if (on_busy.present != seen->on_busy.present ||
+        strcmp(on_busy.value, seen->on_busy.value) != 0) {
+        manager->run.retry = (struct mig_manager_retry){0}; /* an answer to what was told */
+    }
     if (first) {
         adopt_first(manager);
     }

@@ -380,6 +380,24 @@ static void test_annotation_wins(void **state)
     close_world(&world);
 }
 
+/* The annotation is the answer to what was told: it is not the next try that is waited for. */
+static void test_annotation_counts_at_once(void **state)
+{
+    static struct world world;
+
+    (void)state;
+    open_balanced(&world, MIG_MANAGER_BUSY_KEEP);
+    assert_non_null(world_add_pod(&world, "holder", 0, "2g.12gb"));
+    world_label(&world, LABEL, "all-1g.6gb");
+    world_run(&world, 3600000); /* the tries are far apart by now */
+    assert_state(&world, "failed");
+    world_annotate(&world, MIG_MANAGER_ANNOTATION_ON_BUSY, "evict");
+    assert_true(world_until(&world, "pending", 1000));
+    world_run(&world, 40000);
+    assert_state(&world, "success");
+    close_world(&world);
+}
+
 /* ---- GPU clients ----------------------------------------------------------------------------- */
 
 /* The peer: everything it finds becomes `true`, or stays paused. */
@@ -598,6 +616,7 @@ int main(void)
         cmocka_unit_test(test_refusals_end),
         cmocka_unit_test(test_evict_not_in_vain),
         cmocka_unit_test(test_annotation_wins),
+        cmocka_unit_test(test_annotation_counts_at_once),
         cmocka_unit_test(test_prior_values_come_back),
         cmocka_unit_test(test_foreign_value_meanwhile),
         cmocka_unit_test(test_clients_that_do_not_end),
