@@ -2,7 +2,6 @@
 /* One sorted array of pointers to series; there are dozens of them, looked up by halving. */
 #include "base/counters.h"
 #include "base/text.h"
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,7 +71,7 @@ static struct mig_counter_series *insert(struct mig_counters *counters, size_t a
 
 /* The series with these labels, made if there is none; NULL when it cannot be. */
 static struct mig_counter_series *find(struct mig_counters *counters,
-                                       const struct mig_counter *counter, va_list values)
+                                       const struct mig_counter *counter, const char *const *values)
 {
     struct mig_counter_series key = {.counter = counter}, *found;
     size_t low = 0, high;
@@ -80,13 +79,8 @@ static struct mig_counter_series *find(struct mig_counters *counters,
     if (!counters) {
         return NULL;
     }
-    for (size_t i = 0; i < MIG_COUNTER_LABELS_MAX && counter->labels[i]; i++) {
-        const char *value = va_arg(values, const char *);
-
-        if (!value) {
-            break;
-        }
-        mig_text_copy(key.values[i], sizeof(key.values[i]), value);
+    for (size_t i = 0; i < MIG_COUNTER_LABELS_MAX && counter->labels[i] && values[i]; i++) {
+        mig_text_copy(key.values[i], sizeof(key.values[i]), values[i]);
     }
     high = counters->count;
     while (low < high) {
@@ -106,43 +100,31 @@ static struct mig_counter_series *find(struct mig_counters *counters,
     return found;
 }
 
-void mig_counter_add(struct mig_counters *counters, const struct mig_counter *counter,
-                     double amount, ...)
+void mig_counter_add_to(struct mig_counters *counters, const struct mig_counter *counter,
+                        double amount, const char *const *values)
 {
-    struct mig_counter_series *series;
-    va_list values;
+    struct mig_counter_series *series = find(counters, counter, values);
 
-    va_start(values, amount);
-    series = find(counters, counter, values);
-    va_end(values);
     if (series) {
         series->value += amount;
     }
 }
 
-void mig_counter_set(struct mig_counters *counters, const struct mig_counter *counter, double value,
-                     ...)
+void mig_counter_set_to(struct mig_counters *counters, const struct mig_counter *counter,
+                        double value, const char *const *values)
 {
-    struct mig_counter_series *series;
-    va_list values;
+    struct mig_counter_series *series = find(counters, counter, values);
 
-    va_start(values, value);
-    series = find(counters, counter, values);
-    va_end(values);
     if (series) {
         series->value = value;
     }
 }
 
-void mig_counter_observe(struct mig_counters *counters, const struct mig_counter *counter,
-                         double value, ...)
+void mig_counter_observe_in(struct mig_counters *counters, const struct mig_counter *counter,
+                            double value, const char *const *values)
 {
-    struct mig_counter_series *series;
-    va_list values;
+    struct mig_counter_series *series = find(counters, counter, values);
 
-    va_start(values, value);
-    series = find(counters, counter, values);
-    va_end(values);
     if (!series) {
         return;
     }

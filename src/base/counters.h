@@ -44,15 +44,25 @@ struct mig_counters *mig_counters_new(void); /* NULL without memory */
 void mig_counters_free(struct mig_counters *counters);
 
 /*
- * The values of the labels follow as texts, ended by NULL; those that are left out are "".
- * `amount` 0 makes the series known, so that it is shown as 0 from the start.
+ * mig_counter_add(counters, &counter, 1, "value", "value", NULL): the values of the labels follow
+ * as texts, ended by NULL; those that are left out are "". An amount of 0 makes the series known,
+ * so that it is shown as 0 from the start.
  */
-void mig_counter_add(struct mig_counters *counters, const struct mig_counter *counter,
-                     double amount, ...) __attribute__((sentinel));
-void mig_counter_set(struct mig_counters *counters, const struct mig_counter *counter, double value,
-                     ...) __attribute__((sentinel));
-void mig_counter_observe(struct mig_counters *counters, const struct mig_counter *counter,
-                         double value, ...) __attribute__((sentinel));
+#define mig_counter_add(counters, counter, amount, ...) \
+    mig_counter_add_to((counters), (counter), (amount), MIG_COUNTER_VALUES(__VA_ARGS__))
+#define mig_counter_set(counters, counter, value, ...) \
+    mig_counter_set_to((counters), (counter), (value), MIG_COUNTER_VALUES(__VA_ARGS__))
+#define mig_counter_observe(counters, counter, value, ...) \
+    mig_counter_observe_in((counters), (counter), (value), MIG_COUNTER_VALUES(__VA_ARGS__))
+#define MIG_COUNTER_VALUES(...) ((const char *const[MIG_COUNTER_LABELS_MAX + 1]){__VA_ARGS__})
+
+/* What is behind them. */
+void mig_counter_add_to(struct mig_counters *counters, const struct mig_counter *counter,
+                        double amount, const char *const *values);
+void mig_counter_set_to(struct mig_counters *counters, const struct mig_counter *counter,
+                        double value, const char *const *values);
+void mig_counter_observe_in(struct mig_counters *counters, const struct mig_counter *counter,
+                            double value, const char *const *values);
 
 /* Forgets all series of a gauge, before it is told anew. */
 void mig_counter_forget(struct mig_counters *counters, const struct mig_counter *counter);

@@ -310,7 +310,9 @@ static void dotted(const char *profile, char buffer[MIG_NAME_SIZE])
 {
     mig_text_copy(buffer, MIG_NAME_SIZE, profile);
     for (char *at = buffer; *at; at++) {
-        *at = *at == '+' ? '.' : *at;
+        if (*at == '+') {
+            *at = '.';
+        }
     }
 }
 

@@ -42,7 +42,9 @@ void mig_text_number(struct mig_buffer *out, double value)
         }
     }
     for (char *at = text; *at; at++) {
-        *at = *at == ',' ? '.' : *at;
+        if (*at == ',') {
+            *at = '.'; /* some locales have it so */
+        }
     }
     mig_buffer_puts(out, text);
 }
@@ -50,16 +52,18 @@ void mig_text_number(struct mig_buffer *out, double value)
 void mig_text_scaled(struct mig_buffer *out, int64_t value, int64_t divisor)
 {
     uint64_t size = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-    uint64_t rest = size % (uint64_t)divisor;
+    uint64_t whole = size / (uint64_t)divisor, rest = size % (uint64_t)divisor;
+    int places = 0;
 
-    mig_buffer_printf(out, "%s%llu", value < 0 ? "-" : "",
-                      (unsigned long long)(size / (uint64_t)divisor));
-    if (rest > 0) {
-        mig_buffer_puts(out, ".");
+    for (int64_t unit = divisor; unit > 1; unit /= 10) {
+        places++;
     }
-    while (rest > 0) {
-        divisor /= 10;
-        mig_buffer_printf(out, "%u", (unsigned)(rest / (uint64_t)divisor));
-        rest %= (uint64_t)divisor;
+    mig_buffer_printf(out, "%s%llu", value < 0 ? "-" : "", (unsigned long long)whole);
+    if (rest == 0) {
+        return;
+    }
+    mig_buffer_printf(out, ".%0*llu", places, (unsigned long long)rest);
+    while (out->error == 0 && out->data[out->size - 1] == '0') {
+        out->data[--out->size] = '\0';
     }
 }

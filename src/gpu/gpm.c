@@ -11,7 +11,7 @@
 #include "base/text.h"
 #include <string.h>
 
-#define ENTRY_MAX (MIG_GPU_MAX * (MIG_GI_MAX + 1))
+#define ENTRY_MAX ((size_t)MIG_GPU_MAX * (MIG_GI_MAX + 1))
 #define INTERVAL_MIN_MS 100u
 #define PER_PERCENT 10000.0 /* parts per million */
 #define PER_MIB 1048576.0
