@@ -450,8 +450,13 @@ static void run(uv_timer_t *timer)
     struct mig_kube *kube = timer->data;
     uint64_t now_ms = uv_now(kube->loop);
     uint64_t wake_ms = NEVER;
-    struct mig_kube_call *call = kube->first;
+    struct mig_kube_call *call;
 
+    mig_kube_link_trim(&kube->link);
+    if (kube->closing) {
+        return;
+    }
+    call = kube->first;
     /* each call does at most two things now (is tried, fails at once and ends); what new calls
      * want comes with the next turn of the loop */
     for (unsigned budget = 2 * kube->call_count + 1; call && budget > 0;) {

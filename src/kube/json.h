@@ -11,7 +11,7 @@
 #include <mig/error.h>
 
 #define MIG_KUBE_JSON_DEPTH_MAX 64u
-#define MIG_KUBE_JSON_VALUES_MAX 262144u
+#define MIG_KUBE_JSON_VALUES_MAX 524288u
 
 MIG_DEFINE_CLEANUP(json, json_t, json_decref)
 #define MIG_AUTO_JSON MIG_CLEANUP(cleanup_json)

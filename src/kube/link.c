@@ -103,6 +103,16 @@ static void drop_left(struct mig_kube_link *link)
     }
 }
 
+void mig_kube_link_trim(struct mig_kube_link *link)
+{
+    drop_left(link);
+    for (unsigned i = MIG_KUBE_CONNECTIONS_MAX; i > MIG_KUBE_CONNECTIONS_KEPT; i--) {
+        if (link->connections[i - 1]) { /* what is told may have freed the others */
+            drop(link, i - 1);
+        }
+    }
+}
+
 static int connection(struct mig_kube_link *link, struct mig_h2 **ret, struct mig_error *error)
 {
     const struct mig_h2_connect_options options = {
@@ -122,12 +132,14 @@ static int connection(struct mig_kube_link *link, struct mig_h2 **ret, struct mi
         *ret = link->connections[0];
         return 0;
     }
+    if (link->connections[MIG_KUBE_CONNECTIONS_MAX - 1]) {
+        return mig_error_set(error, MIG_E_BUSY, MIG_DOMAIN_NONE, 0,
+                             "the API server has left %u connections that are still in use",
+                             MIG_KUBE_CONNECTIONS_MAX);
+    }
     rc = mig_h2_connect(link->loop, &options, ret, error);
     if (rc < 0) {
         return rc;
-    }
-    if (link->connections[MIG_KUBE_CONNECTIONS_MAX - 1]) {
-        drop(link, MIG_KUBE_CONNECTIONS_MAX - 1);
     }
     memmove(link->connections + 1, link->connections,
             (MIG_KUBE_CONNECTIONS_MAX - 1) * sizeof(struct mig_h2 *));

@@ -12,7 +12,8 @@
 #include "kube/client.h"
 #include "kube/token.h"
 
-#define MIG_KUBE_CONNECTIONS_MAX 4u /* the one in use, and those that are being left */
+#define MIG_KUBE_CONNECTIONS_MAX 8u  /* the one in use, and those that are being left */
+#define MIG_KUBE_CONNECTIONS_KEPT 4u /* by mig_kube_link_trim */
 
 struct mig_h2;
 struct mig_tls;
@@ -43,6 +44,10 @@ int mig_kube_link_init(struct mig_kube_link *link, uv_loop_t *loop,
                        const struct mig_kube_config *config, const char *user_agent,
                        struct mig_error *error);
 void mig_kube_link_release(struct mig_kube_link *link);
+
+/* Ends the oldest of the connections that are being left, with what runs on them, and those where
+ * nothing runs. Tries end inside of it. */
+void mig_kube_link_trim(struct mig_kube_link *link);
 
 int mig_kube_try(struct mig_kube_link *link, const struct mig_kube_try_options *options,
                  struct mig_kube_try **ret, struct mig_error *error);

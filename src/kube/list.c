@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define PAGE_SIZE 100u
+#define PAGE_SIZE 50u /* pods may have thousands of values each */
 #define PAGE_SIZE_MAX 500u
 #define PAGES_MAX 10000u
 #define RESTARTS_MAX 3u

@@ -125,7 +125,7 @@ struct mig_kube_list_options {
     const char *path;           /* "/api/v1/pods", without query; path.h */
     const char *field_selector; /* may be NULL */
     const char *label_selector; /* may be NULL */
-    unsigned page_size;         /* 0 = 100 */
+    unsigned page_size;         /* 0 = 50 */
     /* Each object, apiVersion and kind not set; borrowed. When a list has to be started again
      * (its continue token ran out) `restart` is called first: what was told is void. */
     void (*item)(json_t *object, void *data);

@@ -121,9 +121,9 @@ static void test_pages_then_events(void **state)
     wait_for(&test, &test.watches, 1);
     assert_string_equal(test.told, "+a +b +c = ");
     assert_string_equal(test.server.seen[0].path,
-                        "/api/v1/pods?fieldSelector=spec.nodeName%3Dn&limit=100");
+                        "/api/v1/pods?fieldSelector=spec.nodeName%3Dn&limit=50");
     assert_string_equal(test.server.seen[1].path,
-                        "/api/v1/pods?fieldSelector=spec.nodeName%3Dn&limit=100&continue=c%261");
+                        "/api/v1/pods?fieldSelector=spec.nodeName%3Dn&limit=50&continue=c%261");
     assert_non_null(strstr(test.stream->path, "allowWatchBookmarks=true&"
                                               "fieldSelector=spec.nodeName%3Dn&resourceVersion=5"));
     assert_string_equal(test.stream->authorization, "Bearer secret");
