@@ -85,19 +85,30 @@ static const char *mount_of(const struct daemon_values *values, enum daemon_opti
                : values->texts[id];
 }
 
+static const char *text_or_null(const char *text)
+{
+    return text[0] ? text : NULL;
+}
+
 static int start_helper(const struct daemon_values *values, struct mig_helper_channel *channel,
                         struct mig_error *error)
 {
     const char *library = values->texts[DAEMON_LIBRARY];
     const char *state_file = values->texts[DAEMON_HOST_STATE_FILE];
+    const char *driver_root = mount_of(values, DAEMON_DRIVER_ROOT_CTR_PATH);
     const struct mig_helper_options options = {
         .state_dir = values->texts[DAEMON_STATE_DIR],
-        .library = library[0] ? library : NULL,
-        .driver_root = mount_of(values, DAEMON_DRIVER_ROOT_CTR_PATH),
+        .library = text_or_null(library),
+        .driver_root = driver_root,
+        .dev_root = text_or_null(mount_of(values, DAEMON_DEV_ROOT_CTR_PATH)),
+        /* what is not below a root of its own here is at the same place on the host */
+        .host_driver_root = driver_root[0] ? text_or_null(values->texts[DAEMON_DRIVER_ROOT]) : NULL,
+        .host_dev_root = text_or_null(values->texts[DAEMON_DEV_ROOT]),
+        .cdi_hook = text_or_null(values->texts[DAEMON_CDI_HOOK_PATH]),
         .host_root = mount_of(values, DAEMON_HOST_ROOT),
         .kubelet_dir = values->texts[DAEMON_KUBELET_DIR],
         .cdi_dir = values->texts[DAEMON_CDI_DIR],
-        .state_file = state_file[0] ? state_file : NULL,
+        .state_file = text_or_null(state_file),
         .poll_interval_ms = (unsigned)daemon_value_ms(values, DAEMON_POLL_INTERVAL),
     };
 

@@ -709,6 +709,46 @@ static void scene_host(struct agent *agent)
     AGENT_CHECK(agent->lost_count == 0);
 }
 
+/* nvidia-ctk of the container: what it writes is what it was told. */
+static void scene_cdi(struct agent *agent)
+{
+    char spec[160];
+
+    (void)mig_text_copy(spec, sizeof(spec), host_path("cdi.yaml"));
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_CDI_MANAGEMENT, spec, 0) == 0 && !agent->host_changed);
+    write_host("bin/nvidia-ctk", "#!/bin/sh\n"
+                                 "for a; do case $a in --output=*) echo \"$*\" "
+                                 ">>\"${a#--output=}\";; esac; done\n");
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_CDI_MANAGEMENT, spec, 0) == 0 && agent->host_changed);
+    AGENT_CHECK(host_has("cdi.yaml", "cdi generate --mode=management "
+                                     "--vendor=management.nvidia.com --class=gpu "
+                                     "--driver-root=/drv --dev-root=/drv --output="));
+    AGENT_CHECK(host_has("cdi.yaml", "--nvidia-cdi-hook-path=/hook"));
+    AGENT_CHECK(host_has("cdi.yaml", "cdi transform root --from=/drv --to=/run/nvidia/driver"));
+    write_host("bin/nvidia-ctk", "#!/bin/sh\necho no driver >&2\nexit 4\n");
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_CDI_MANAGEMENT, spec, 0) == MIG_E_FAILED);
+    AGENT_CHECK(strstr(agent->error.message, "'nvidia-ctk' ended with status 4: no driver"));
+}
+
+static void test_cdi(void **state)
+{
+    struct mig_helper_options options = {
+        .driver_root = "/drv", .host_driver_root = "/run/nvidia/driver", .cdi_hook = "/hook"};
+    MIG_AUTO_FREE char *path = NULL;
+    MIG_AUTO_FREE char *before = strdup(getenv("PATH"));
+    struct node node;
+
+    (void)state;
+    node_make(&node, "A30", true);
+    (void)snprintf(host_root, sizeof(host_root), "%s/h", node.path);
+    assert_int_equal(mkdir(host_root, 0755), 0);
+    assert_true(asprintf(&path, "%s/bin:%s", host_root, before) > 0);
+    (void)setenv("PATH", path, 1);
+    assert_int_equal(agent_play(&node, &options, scene_cdi), 0);
+    (void)setenv("PATH", before, 1);
+    node_remove(&node);
+}
+
 static void copy_program(const char *name)
 {
     MIG_AUTO_FREE char *program = NULL;
@@ -758,6 +798,7 @@ int main(void)
         cmocka_unit_test(test_restore),
         cmocka_unit_test(test_sockets),
         cmocka_unit_test(test_host),
+        cmocka_unit_test(test_cdi),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
