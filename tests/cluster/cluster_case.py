@@ -256,7 +256,7 @@ class NodeProcess:
         self.entered.wait(limit_s)
 
     def usage(self):
-        """(CPU seconds, resident MiB) of the program and all below it, now."""
+        """(CPU seconds, MiB of memory, shared pages in parts) of the program and all below it, now."""
         tick = os.sysconf("SC_CLK_TCK")
         cpu_s = rss_mib = 0.0
         for pid in [self.pid, *descendants(self.pid)]:
@@ -268,7 +268,7 @@ class NodeProcess:
                 continue
             cpu_s += sum(int(one) for one in fields[11:15]) / tick
             rss_mib += sum(int(line.split()[1]) for line in rollup.splitlines()
-                           if line.startswith("Rss:")) / 1024
+                           if line.startswith("Pss:")) / 1024
         return cpu_s, rss_mib
 
 
