@@ -315,12 +315,24 @@ static bool compare_values(const struct daemon_values *old, const struct daemon_
     return differs;
 }
 
+/* Without a manager there is nothing that would have to end first. */
+static void take_values(struct app *app, struct daemon_values *values)
+{
+    struct daemon_values old = app->values;
+
+    app->values = *values;
+    free(values);
+    daemon_values_release(&old);
+    deviceplugin_role_reload(app->deviceplugin);
+    notify_send("READY=1");
+}
+
 static void reload(struct app *app)
 {
     struct daemon_values *values = calloc(1, sizeof(*values));
     struct mig_error error;
 
-    if (!values || !app->manager || app->stopping || app->next_values) {
+    if (!values || app->stopping || app->next_values) {
         free(values);
         return;
     }
@@ -336,13 +348,19 @@ static void reload(struct app *app)
               log_format_of(values->texts[DAEMON_LOG_FORMAT]));
     log_write(LOG_LEVEL_INFO, "migd", NULL, 0, "settings and files are read again");
     if (compare_values(&app->values, values)) {
+        if (!app->manager) {
+            take_values(app, values);
+            return;
+        }
         app->next_values = values;
         manager_role_stop(app->manager, RELOAD_MS);
         return;
     }
     daemon_values_release(values);
     free(values);
-    manager_role_reload(app->manager);
+    if (app->manager) {
+        manager_role_reload(app->manager);
+    }
     deviceplugin_role_reload(app->deviceplugin);
     notify_send("READY=1");
 }

@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -457,6 +458,46 @@ class MigdPlugin(KubeletCase):
             self.assertEqual({one["name"] for one in document["devices"]}, set(self.uuids()))
         (self.scratch / "config.yaml").write_text(BASE.format("single", "envvar"), encoding="utf-8")
         self.sees(mig_1g__6gb=0, gpu=2)
+
+    def test_F5_sighup_reads_settings_again(self):
+        self.setup("A30")
+        self.create(0, "14", "14")
+        self.base = "version: v1\n"
+        settings = self.scratch / "settings.yaml"
+        settings.write_text("mig-strategy: mixed\n", encoding="utf-8")
+        process = self.begin("--settings", str(settings))
+        self.sees(mig_1g__6gb=2)
+        settings.write_text("mig-strategy: single\n", encoding="utf-8")
+        process.send_signal(signal.SIGHUP)
+        self.sees(mig_1g__6gb=0, gpu=2)
+
+    def test_F6_a_driver_that_comes_later(self):
+        self.setup("A30")
+        self.create(0, "14", "14")
+        self.succeeds(self.machine.migemu(["fault", "add"], "nvmlInit_v2 -> DRIVER_NOT_LOADED"))
+        self.succeeds(self.machine.migemu(["fault", "add"],
+                                          "nvmlInitWithFlags -> DRIVER_NOT_LOADED"))
+        process = self.begin()
+        time.sleep(1)
+        self.assertIsNone(process.poll())
+        self.assertEqual(self.kubelet.registrations, [])
+        self.succeeds(self.machine.migemu(["fault", "clear"]))
+        self.sees(mig_1g__6gb=2)
+
+    def test_H7_ends_at_once_and_does_not_spin(self):
+        self.setup("A30")
+        self.create(0, "14")
+        self.succeeds(self.machine.migemu(["fault", "add"], "nvmlEventSetWait_v2 -> UNKNOWN"))
+        process = self.begin()
+        self.sees(mig_1g__6gb=1)
+        before = os.times().children_user + os.times().children_system
+        time.sleep(2)
+        began = time.monotonic()
+        process.terminate()
+        process.wait(WAIT_S)
+        self.assertLess(time.monotonic() - began, 2)
+        used = os.times().children_user + os.times().children_system - before
+        self.assertLess(used, 1.5)  # of all its processes, with what they took to start
 
     def test_K6_kubelet_restarts(self):
         self.setup("A30")
