@@ -188,6 +188,7 @@ static int start_manager(struct app *app, struct mig_error *error)
         .kube = app->kube,
         .node_name = app->node_name,
         .agent_dir = app->agent_dir,
+        .counters = app->counters,
         .withhold = withhold,
         .snapshot = share_node,
         .strategy = share_strategy,

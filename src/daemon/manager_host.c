@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "daemon/log.h"
 #include "daemon/manager_internal.h"
+#include "exporter/own.h"
 #include <errno.h>
 #include <string.h>
 
@@ -61,6 +62,13 @@ static void applied(int result, const struct mig_apply_report *report, struct mi
                   report->ci_destroyed, report->ci_created, report->mode_changed,
                   report->reset_count);
     }
+    mig_counter_add(task->role ? task->role->options.counters : NULL, &mig_count_applies, 1,
+                    result == 0                     ? "applied"
+                    : report && report->rolled_back ? "rolled_back"
+                    : result == MIG_E_BUSY          ? "busy"
+                    : result == MIG_E_NO_FIT        ? "no_fit"
+                                                    : "failed",
+                    NULL);
     task_answer(task, &event, node);
 }
 

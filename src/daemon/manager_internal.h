@@ -62,6 +62,7 @@ struct manager_role {
     uint32_t failure_count;
     bool clients_paused;
     int64_t since_s;
+    uint64_t state_ms; /* of the loop, when the state became what it is */
 };
 
 /* --- manager_role.c --- */

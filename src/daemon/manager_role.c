@@ -14,6 +14,7 @@
 #include "daemon/log.h"
 #include "daemon/manager_internal.h"
 #include "daemon/notify.h"
+#include "exporter/own.h"
 #include <errno.h>
 #include <string.h>
 #include <time.h>
@@ -153,6 +154,12 @@ static void tell_status(struct manager_role *role)
     }
     if (!same_state || !role->since_s) {
         role->since_s = (int64_t)time(NULL);
+        if (strcmp(role->state, "pending") == 0) {
+            mig_counter_observe(role->options.counters, &mig_count_reconcile,
+                                (double)(uv_now(role->options.loop) - role->state_ms) / 1000.0,
+                                status.state, NULL);
+        }
+        role->state_ms = uv_now(role->options.loop);
     }
     (void)mig_text_copy(role->wanted, sizeof(role->wanted), status.wanted);
     (void)mig_text_copy(role->state, sizeof(role->state), status.state);

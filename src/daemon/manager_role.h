@@ -7,6 +7,7 @@
 #ifndef MIG_DAEMON_MANAGER_ROLE_H
 #define MIG_DAEMON_MANAGER_ROLE_H
 
+#include "base/counters.h"
 #include "daemon/options.h"
 #include "helper/helper.h"
 #include "kube/client.h"
@@ -18,9 +19,10 @@ struct manager_role_options {
     uv_loop_t *loop;
     const struct daemon_values *values; /* borrowed until manager_role_free */
     struct mig_helper *helper;
-    struct mig_kube *kube; /* NULL: a machine without a cluster */
-    const char *node_name; /* borrowed, as values */
-    const char *agent_dir; /* of record.h; borrowed */
+    struct mig_kube *kube;         /* NULL: a machine without a cluster */
+    const char *node_name;         /* borrowed, as values */
+    const char *agent_dir;         /* of record.h; borrowed */
+    struct mig_counters *counters; /* may be NULL */
     /* No pod may be given these slices; none = all may be. May be NULL. */
     void (*withhold)(const struct mig_manager_slice *slices, size_t count, void *data);
     /* The machine has a newer snapshot than the others: it came with an answer. Borrowed until the

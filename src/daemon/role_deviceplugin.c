@@ -106,6 +106,7 @@ void deviceplugin_role_reload(struct deviceplugin_role *role)
     }
     if (make_config(role, &config, &error) < 0) {
         log_error(LOG_LEVEL_ERROR, AREA, &error, "the old settings of the device plugin stay");
+        mig_counter_add(role->options.counters, &mig_count_config_errors, 1, NULL);
         return;
     }
     role->config = config;
@@ -120,6 +121,7 @@ static void file_changed(const char *path, const char *text, size_t size,
 
     if (error) {
         log_error(LOG_LEVEL_WARNING, AREA, error, "the old settings of the device plugin stay");
+        mig_counter_add(role->options.counters, &mig_count_config_errors, 1, NULL);
         return;
     }
     copy = strdup(text);
@@ -227,7 +229,10 @@ static void count_devices(const struct deviceplugin_role *role)
 {
     const struct mig_dp_table *table = mig_deviceplugin_table(role->plugin);
     struct mig_counters *counters = role->options.counters;
+    struct mig_deviceplugin_stats stats;
 
+    mig_deviceplugin_get_stats(role->plugin, &stats);
+    mig_counter_observe(counters, &mig_count_publish, (double)stats.round_us / 1e6, NULL);
     mig_counter_forget(counters, &mig_count_devices);
     for (uint32_t i = 0; table && i < table->resource_count; i++) {
         const struct mig_dp_resource *resource = &table->resources[i];

@@ -16,7 +16,7 @@ import urllib.request
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, ".."), HERE]
 import tap  # noqa: E402
-from node import Node, run  # noqa: E402
+from node import CONFIG, Node, run  # noqa: E402
 from test_migd import Migd, status_of, until  # noqa: E402
 
 SERIES = re.compile(r"^([A-Za-z_:][A-Za-z0-9_:]*)(?:\{(.*)\})? (\S+)$")
@@ -175,6 +175,17 @@ class Health(Case):
         self.assertIn(self.get("/readyz")[0], [200, 503])
         self.assertEqual(self.get("/metrics")[0], 200)
         self.assertEqual(self.get("/other")[0], 404)
+
+
+class Own(Case):
+    def test_m7_changes_of_geometry_are_counted(self):
+        self.begin("A30", "--roles", "manager,metrics", "--config-file", CONFIG, "--config",
+                   "all-balanced")
+        self.migd.wait_for("success")
+        until(lambda: 'migd_applies_total{result="applied"} 1\n' in self.scrape(), self.scrape)
+        text = self.scrape()
+        self.assertIn('migd_reconcile_seconds_count{result="success"} 1\n', text)
+        self.assertEqual(len(self.told()), 3)
 
 
 class Labels(Case):
