@@ -113,6 +113,8 @@ void mig_manager_see_object(struct mig_manager *manager, const struct mig_manage
     if (on_busy.present != seen->on_busy.present ||
         strcmp(on_busy.value, seen->on_busy.value) != 0) {
         manager->run.retry = (struct mig_manager_retry){0}; /* an answer to what was told */
+        manager->run.busy_since_ms = 0;
+        manager->run.stalled = false;
     }
     if (first) {
         adopt_first(manager);

@@ -374,6 +374,9 @@ static void test_annotation_wins(void **state)
     assert_state(&world, "pending");
     world_run(&world, 40000);
     assert_state(&world, "failed");
+    world_annotate(&world, MIG_MANAGER_ANNOTATION_ON_BUSY, "wait:600"); /* from now on */
+    world_run(&world, 5000);
+    assert_state(&world, "pending");
     world_annotate(&world, MIG_MANAGER_ANNOTATION_ON_BUSY, "evict");
     world_run(&world, 40000);
     assert_state(&world, "success");
