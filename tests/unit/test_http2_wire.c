@@ -122,13 +122,30 @@ static void test_too_many_headers(void **state)
     for (unsigned i = 0; i < 3; i++) {
         wire_frame(&wire, CONTINUATION, i == 2 ? END_HEADERS : 0, 3, large, sizeof(large));
     }
-    wire_frame(&wire, HEADERS, END_HEADERS | END_STREAM, 5, "\x88", 1);
+    wire_frame(&wire, HEADERS, END_HEADERS | END_STREAM, 5, "\x88\0\6x-test\3yes", 13);
     net_run_until(wire.peer.net, &first.over);
     net_run_until(wire.peer.net, &second.over);
     net_run_until(wire.peer.net, &third.over);
     expect_error(&first, "more than 64 headers, or more than 32768 bytes");
     expect_error(&second, "more than 64 headers, or more than 32768 bytes");
     expect_ok(&third);
+    assert_string_equal(third.header, "yes");
+    wire_stop(&wire);
+}
+
+/* The answer is complete; that the request is not does not matter any more. */
+static void test_answer_before_the_request_is_whole(void **state)
+{
+    struct exchange exchange = {0};
+    struct wire wire;
+
+    wire_start(state, &wire, (struct mig_h2_connect_options){0});
+    exchange_start(&exchange, wire.peer.h2, "POST", "/", "some", 4, true);
+    wire_settings(&wire);
+    net_run_until(wire.peer.net, &wire.peer.ready);
+    wire_frame(&wire, HEADERS, END_HEADERS | END_STREAM, 1, "\x88", 1);
+    net_run_until(wire.peer.net, &exchange.over);
+    expect_ok(&exchange);
     wire_stop(&wire);
 }
 
@@ -368,6 +385,7 @@ int main(void)
         TEST(test_interim_answer),
         TEST(test_status_that_is_none),
         TEST(test_too_many_headers),
+        TEST(test_answer_before_the_request_is_whole),
         TEST(test_goaway_in_the_middle),
         TEST(test_peer_takes_one_at_a_time),
         TEST(test_queue_has_a_limit),
