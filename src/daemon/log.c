@@ -26,7 +26,7 @@ static struct {
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 static const char *const level_priorities[] = {"<3>", "<4>", "<6>", "<7>"};
 
-#define LINE_COST_MS (1000u / LOG_RATE_PER_S)
+#define LINE_COST_MS (UINT64_C(1000) / LOG_RATE_PER_S)
 #define CREDIT_MAX_MS (LOG_BURST * LINE_COST_MS)
 
 void log_setup(enum log_level level, enum log_format format)

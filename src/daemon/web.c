@@ -75,7 +75,7 @@ int web_start(uv_loop_t *loop, const struct web_options *options, struct web **r
 {
     static const struct mig_http_route routes[] = {
         {"/healthz", answer_health}, {"/readyz", answer_ready}, {"/metrics", answer_metrics}};
-    char host[HOST_SIZE];
+    char host[HOST_SIZE] = "";
     struct mig_http_options http = {.routes = routes, .route_count = MIG_ARRAY_SIZE(routes)};
     struct web *web;
     int rc = web_parse_listen(options->listen, host, sizeof(host), &http.port, error);
