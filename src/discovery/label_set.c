@@ -37,6 +37,23 @@ static void trim_end(char *text)
     }
 }
 
+/* Whatever the driver says, it is a value that an API server takes. */
+static void make_value(char *text)
+{
+    size_t start = 0;
+
+    for (char *at = text; *at; at++) {
+        if (!is_label_character(*at)) {
+            *at = '-';
+        }
+    }
+    while (text[start] != '\0' && !is_word(text[start])) {
+        start++;
+    }
+    memmove(text, text + start, strlen(text + start) + 1);
+    trim_end(text);
+}
+
 static bool is_name(const char *name)
 {
     size_t length = strlen(name);
@@ -109,7 +126,7 @@ void mig_labels_set(struct mig_labels *labels, const char *name, const char *for
     va_start(arguments, format);
     vsnprintf(label.value, sizeof(label.value), format, arguments);
     va_end(arguments);
-    trim_end(label.value);
+    make_value(label.value);
     at = find(labels, label.key);
     if (at == labels->count || strcmp(labels->items[at].key, label.key) != 0) {
         if (!make_room(labels)) {

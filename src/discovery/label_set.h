@@ -31,7 +31,8 @@ void mig_labels_release(struct mig_labels *labels);
 #define MIG_AUTO_LABELS MIG_CLEANUP(mig_labels_release)
 
 /* Sets MIG_LABEL_PREFIX NAME to a value (printf style), in place of one that is there. The value is
- * cut to size; a name that is too long or has other characters is a failure (EINVAL). */
+ * cut to size and loses what no value may have; a name that is too long or has other characters is
+ * a failure (EINVAL). */
 void mig_labels_set(struct mig_labels *labels, const char *name, const char *format, ...)
     MIG_PRINTF(3, 4);
 
