@@ -213,7 +213,7 @@ class DevicePluginRows(KubeletCase):
             lambda: len(self.kubelet.registrations) == registrations + 1, 2))
 
     def test_K6_many_restarts_while_slices_change(self):
-        rounds = int(os.environ.get("MIGD_ROUNDS", "8"))
+        rounds = int(os.environ.get("MIGD_RESTARTS", "8"))
         self.setup("A30*2")
         self.create(0, "14", "14", "14", "14")
         self.begin()
