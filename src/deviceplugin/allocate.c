@@ -385,8 +385,8 @@ static int answer_container(struct maker *maker, const Dp__ContainerAllocateRequ
 static int answer(const struct mig_dp_allocation *allocation, const Dp__AllocateRequest *request,
                   struct mig_arena *arena, Dp__AllocateResponse *response, struct mig_error *error)
 {
-    Dp__ContainerAllocateResponse **answers =
-        mig_arena_array(arena, request->n_container_requests + 1, sizeof(*answers));
+    Dp__ContainerAllocateResponse **answers = mig_arena_array(
+        arena, request->n_container_requests + 1, sizeof(Dp__ContainerAllocateResponse *));
 
     for (size_t i = 0; answers && i < request->n_container_requests; i++) {
         struct maker maker = {.allocation = allocation, .arena = arena, .error = error};

@@ -352,7 +352,7 @@ static void register_done(struct mig_grpc_call *call, int status, const char *te
 static int call_register(struct endpoint *endpoint, struct mig_error *error)
 {
     Dp__DevicePluginOptions options = DP__DEVICE_PLUGIN_OPTIONS__INIT;
-    Dp__RegisterRequest request = DP__REGISTER_REQUEST__INIT;
+    Dp__RegisterRequest request;
     MIG_AUTO_FREE void *message = NULL;
     char name[SOCKET_NAME_SIZE];
     struct mig_grpc_call_options call = {.path = "/v1beta1.Registration/Register",
@@ -362,6 +362,7 @@ static int call_register(struct endpoint *endpoint, struct mig_error *error)
     struct mig_grpc_call *started;
     int result;
 
+    dp__register_request__init(&request);
     socket_name(endpoint, name);
     options.get_preferred_allocation_available = true;
     request.version = mig_protobuf_text(VERSION);

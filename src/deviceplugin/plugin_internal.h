@@ -11,7 +11,7 @@
 #include "deviceplugin/plugin.h"
 #include "deviceplugin/pod_resources.h"
 
-#define ENDPOINTS_MAX (2 * MIG_DP_RESOURCES_MAX) /* those that are leaving too */
+#define ENDPOINTS_MAX ((size_t)2 * MIG_DP_RESOURCES_MAX) /* those that are leaving too */
 
 struct endpoint;
 

@@ -65,7 +65,7 @@ static void call_done(struct mig_grpc_call *grpc, int status, const char *text, 
 static int ask(struct mig_pod_resources_call *call, struct mig_error *error)
 {
     Pr__ListRequest list = PR__LIST_REQUEST__INIT;
-    Pr__GetRequest get = PR__GET_REQUEST__INIT;
+    Pr__GetRequest get;
     MIG_AUTO_FREE void *message = NULL;
     struct mig_grpc_call_options options = {
         .path = call->options.pod ? "/v1.PodResourcesLister/Get" : "/v1.PodResourcesLister/List",
@@ -78,6 +78,7 @@ static int ask(struct mig_pod_resources_call *call, struct mig_error *error)
     struct mig_grpc_call *grpc;
     int result;
 
+    pr__get_request__init(&get);
     get.pod_name = mig_protobuf_text(call->options.pod ? call->options.pod : "");
     get.pod_namespace =
         mig_protobuf_text(call->options.namespace_name ? call->options.namespace_name : "");

@@ -115,7 +115,9 @@ static void sort_resources(struct mig_dp_table *table)
             ranked[count++] = (struct ranked){table->resources[i], i};
         }
     }
-    qsort(ranked, count, sizeof(ranked[0]), compare_ranked);
+    if (count > 1) {
+        qsort(ranked, count, sizeof(ranked[0]), compare_ranked);
+    }
     for (uint32_t i = 0; i < count; i++) {
         table->resources[i] = ranked[i].resource;
         after[ranked[i].before] = i;

@@ -25,16 +25,21 @@ static struct bytes sample(void)
 {
     char first_id[] = UUID "::1", a_id[] = "MIG-a", b_id[] = "MIG-b";
     char *shared[] = {first_id}, *slices[] = {a_id, b_id};
-    Pr__ContainerDevices gpu = PR__CONTAINER_DEVICES__INIT, mig = PR__CONTAINER_DEVICES__INIT;
+    Pr__ContainerDevices gpu, mig;
     Pr__ContainerDevices *devices[] = {&gpu, &mig};
-    Pr__ContainerResources busy = PR__CONTAINER_RESOURCES__INIT;
-    Pr__ContainerResources idle = PR__CONTAINER_RESOURCES__INIT;
+    Pr__ContainerResources busy, idle;
     Pr__ContainerResources *first[] = {&busy}, *second[] = {&idle};
-    Pr__PodResources a = PR__POD_RESOURCES__INIT, b = PR__POD_RESOURCES__INIT;
+    Pr__PodResources a, b;
     Pr__PodResources *pods[] = {&b, &a};
     Pr__ListResponse response = PR__LIST_RESPONSE__INIT;
     struct bytes bytes;
 
+    pr__container_devices__init(&gpu);
+    pr__container_devices__init(&mig);
+    pr__container_resources__init(&busy);
+    pr__container_resources__init(&idle);
+    pr__pod_resources__init(&a);
+    pr__pod_resources__init(&b);
     gpu.resource_name = mig_protobuf_text("nvidia.com/gpu.shared");
     gpu.device_ids = shared;
     gpu.n_device_ids = 1;
@@ -147,9 +152,9 @@ static void number_of_devices_is_limited(void **state)
     size_t count = MIG_POD_DEVICES_MAX + 1;
     MIG_AUTO_FREE char **ids = calloc(count, sizeof(*ids));
     MIG_AUTO_FREE void *data = NULL;
-    Pr__ContainerDevices gpu = PR__CONTAINER_DEVICES__INIT, *list[] = {&gpu};
-    Pr__ContainerResources container = PR__CONTAINER_RESOURCES__INIT, *containers[] = {&container};
-    Pr__PodResources pod = PR__POD_RESOURCES__INIT;
+    Pr__ContainerDevices gpu, *list[] = {&gpu};
+    Pr__ContainerResources container, *containers[] = {&container};
+    Pr__PodResources pod;
     Pr__GetResponse response = PR__GET_RESPONSE__INIT;
     struct mig_pod_devices *devices = NULL;
     struct mig_error error = {0};
@@ -158,6 +163,9 @@ static void number_of_devices_is_limited(void **state)
 
     (void)state;
     assert_non_null(ids);
+    pr__container_devices__init(&gpu);
+    pr__container_resources__init(&container);
+    pr__pod_resources__init(&pod);
     for (size_t i = 0; i < count; i++) {
         ids[i] = name;
     }

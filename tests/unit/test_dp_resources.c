@@ -399,18 +399,18 @@ static void K15_numa_node_of_the_gpu(void **state)
 
 static void names_of_resources(void **state)
 {
-    static const char *const bad[] = {"",
-                                      "a/b/c",
-                                      "-x",
-                                      "x-",
-                                      "a b",
-                                      "/x",
-                                      "x/",
-                                      "Upper.io/x",
-                                      "a_b/x",
-                                      "requests.kubernetes.io/x",
-                                      "nvidia.com/"
-                                      "a123456789a123456789a123456789a123456789a123456789abc"};
+    static const char *const bad[] = {
+        "",
+        "a/b/c",
+        "-x",
+        "x-",
+        "a b",
+        "/x",
+        "x/",
+        "Upper.io/x",
+        "a_b/x",
+        "requests.kubernetes.io/x",
+        "nvidia.com/a123456789a123456789a123456789a123456789a123456789abc"};
     char name[MIG_DP_NAME_SIZE];
 
     (void)state;
