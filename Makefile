@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_FLAGS ?=
 
-.PHONY: help all run check check-clients check-cluster rows client-matrix cluster cluster-programs check-fast bench asan tsan valgrind fuzz static format image install clean
+.PHONY: help all run check check-clients check-cluster rows client-matrix cluster cluster-programs check-fast bench bench-memory asan tsan valgrind fuzz static format image install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,11 @@ bench: ## compare with nvidia-mig-parted on the same emulated node (ratios)
 	@tools/build $(BUILD) $(MESON_FLAGS)
 	@tools/bench $(BUILD)
 
+bench-memory: ## memory of migd with all roles on 56 slices
+	@tools/install-deps build
+	@tools/build $(BUILD)-release --buildtype=release -Dtests=false
+	@python3 tests/bench/bench_memory.py $(BUILD)-release
+
 asan: ## all tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	@tools/install-deps build test
 	@tools/build build-asan -Db_sanitize=address,undefined -Db_lundef=false
@@ -96,4 +101,4 @@ install: ## install to PREFIX (and DESTDIR)
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD)-install --quiet
 
 clean: ## remove what was built
-	rm -rf build build-asan build-tsan build-fuzz build-clang build-install build-image
+	rm -rf build build-asan build-tsan build-fuzz build-clang build-install build-image build-release
