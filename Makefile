@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 MESON_FLAGS ?=
 
-.PHONY: help all run check check-clients check-cluster rows client-matrix cluster cluster-programs check-fast bench bench-memory asan tsan valgrind fuzz static format image install clean
+.PHONY: help all run check check-clients check-cluster rows client-matrix cluster cluster-programs check-fast bench bench-memory asan tsan valgrind fuzz static format image deb install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,10 +95,15 @@ image: ## write the container image to build-image/migd.tar (OCI layout)
 	@tools/build $(BUILD)-image --prefix=/usr --buildtype=release -Dtests=false
 	@tools/image $(BUILD)-image $(BUILD)-image/migd.tar
 
+deb: ## write a Debian package to build-deb/
+	@tools/install-deps build deb
+	@tools/build $(BUILD)-deb --prefix=/usr --buildtype=release -Dtests=false
+	@packaging/deb/build $(BUILD)-deb $(BUILD)-deb
+
 install: ## install to PREFIX (and DESTDIR)
 	@tools/install-deps build
 	@tools/build $(BUILD)-install --prefix=$(PREFIX) --buildtype=release -Dtests=false
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD)-install --quiet
 
 clean: ## remove what was built
-	rm -rf build build-asan build-tsan build-fuzz build-clang build-install build-image build-release
+	rm -rf build build-asan build-tsan build-fuzz build-clang build-install build-image build-release build-deb
