@@ -40,6 +40,13 @@ static void share_node(const struct mig_node *node, void *data)
     role_labels_set_node(app->labels, node);
 }
 
+static void gpu_reset(const char *gpu_uuid, void *data)
+{
+    const struct app *app = data;
+
+    deviceplugin_role_reset(app->deviceplugin, gpu_uuid);
+}
+
 static void share_strategy(const char *strategy, void *data)
 {
     const struct app *app = data;
@@ -191,6 +198,7 @@ static int start_manager(struct app *app, struct mig_error *error)
         .counters = app->counters,
         .withhold = withhold,
         .snapshot = share_node,
+        .reset = gpu_reset,
         .strategy = share_strategy,
         .stopped = manager_stopped,
         .data = app,

@@ -44,10 +44,22 @@ static void progress(const struct mig_apply_progress *progress, void *data)
               progress->step, progress->step_count);
 }
 
+static void tell_resets(const struct manager_role *role, uint64_t gpus)
+{
+    for (uint32_t i = 0; role->node && role->options.reset && i < role->node->gpu_count; i++) {
+        const struct mig_gpu *gpu = &role->node->gpus[i];
+
+        if (gpu->index < MIG_GPU_MAX && (gpus >> gpu->index & 1) != 0) {
+            role->options.reset(gpu->uuid, role->options.data);
+        }
+    }
+}
+
 static void applied(int result, const struct mig_apply_report *report, struct mig_node *node,
                     const struct mig_error *error, void *data)
 {
     struct task *task = data;
+    const struct manager_role *role = task->role;
     struct mig_manager_event event = {
         .result = result, .error = error, .mode_pending = report && report->mode_pending};
 
@@ -70,6 +82,9 @@ static void applied(int result, const struct mig_apply_report *report, struct mi
                                                     : "failed",
                     NULL);
     task_answer(task, &event, node);
+    if (role && report) {
+        tell_resets(role, report->reset_gpus);
+    }
 }
 
 void host_apply(struct manager_role *role, const struct mig_manager_action *action)

@@ -28,6 +28,9 @@ struct manager_role_options {
     /* The machine has a newer snapshot than the others: it came with an answer. Borrowed until the
      * next one. May be NULL. */
     void (*snapshot)(const struct mig_node *node, void *data);
+    /* A change of our own has reset this GPU. Comes after the snapshot in which that is seen. May
+     * be NULL. */
+    void (*reset)(const char *gpu_uuid, void *data);
     /* `spec.mig.strategy` of ClusterPolicy; "" = none is said. May be NULL. */
     void (*strategy)(const char *strategy, void *data);
     /* manager_role_stop is through. */

@@ -292,6 +292,13 @@ void deviceplugin_role_xid(struct deviceplugin_role *role, const struct mig_help
     }
 }
 
+void deviceplugin_role_reset(struct deviceplugin_role *role, const char *gpu_uuid)
+{
+    if (role) {
+        mig_deviceplugin_reset(role->plugin, gpu_uuid);
+    }
+}
+
 void deviceplugin_role_withhold(struct deviceplugin_role *role,
                                 const struct mig_manager_slice *slices, size_t count)
 {

@@ -3,9 +3,10 @@
  * Marks on parts of GPUs, set by errors and lifted by repairs.
  *
  * A mark names instances by the driver's ids, as errors do. When an instance with a mark is no
- * longer in the snapshot it was destroyed: the mark is earned from then on, whatever is made under
- * the same ids afterwards. When there are too many marks those of one GPU are joined into one for
- * the whole GPU: rather too much unhealthy than a sick device handed out.
+ * longer in the snapshot, or its ids stand for another profile or place, it was destroyed: the mark
+ * is earned from then on, whatever is made under the same ids afterwards. When there are too many
+ * marks those of one GPU are joined into one for the whole GPU: rather too much unhealthy than a
+ * sick device handed out.
  */
 #include "deviceplugin/health.h"
 #include "base/cleanup.h"
@@ -168,24 +169,45 @@ static const struct mig_gpu *find_gpu(const struct mig_node *node, const char *u
     return NULL;
 }
 
-static bool has_instance(const struct mig_gpu *gpu, uint32_t gi_id, uint32_t ci_id)
+/* What the driver's ids stand for: profiles and places in one number; 0 = there is no such
+ * instance.
+ */
+static uint64_t find_instance(const struct mig_gpu *gpu, uint32_t gi_id, uint32_t ci_id)
 {
     for (unsigned i = 0; i < gpu->layout.gi_count; i++) {
         const struct mig_gi *gi = &gpu->layout.gis[i];
+        uint64_t place =
+            UINT64_C(1) << 32 | (uint64_t)gi->profile << 24 | (uint64_t)gi->start << 16;
 
         if (gi->id != gi_id) {
             continue;
         }
         if (ci_id == MIG_ID_NONE) {
-            return true;
+            return place;
         }
         for (unsigned j = 0; j < gi->ci_count; j++) {
             if (gi->cis[j].id == ci_id) {
-                return true;
+                return place | (uint64_t)gi->cis[j].profile << 8 | gi->cis[j].start;
             }
         }
     }
-    return false;
+    return 0;
+}
+
+/* Whether the instance is gone, or another one has its ids: a change of ours destroys and makes
+ * between two snapshots. A snapshot may be older than the error, so only later ones count. */
+static bool is_another(struct mig_dp_mark *mark, const struct mig_gpu *gpu)
+{
+    uint64_t place = 0;
+
+    if (mark->gi_id == MIG_ID_NONE) {
+        return false;
+    }
+    place = find_instance(gpu, mark->gi_id, mark->ci_id);
+    if (mark->place == 0) {
+        mark->place = place;
+    }
+    return place != mark->place || place == 0;
 }
 
 void mig_dp_health_observe(struct mig_dp_health *health, const struct mig_dp_health_config *config,
@@ -197,8 +219,7 @@ void mig_dp_health_observe(struct mig_dp_health *health, const struct mig_dp_hea
 
         if (!gpu || gpu->problem[0]) {
             mark->lost = true;
-        } else if (mark->lost ||
-                   (mark->gi_id != MIG_ID_NONE && !has_instance(gpu, mark->gi_id, mark->ci_id))) {
+        } else if (is_another(mark, gpu) || mark->lost) {
             earn(mark, config, now_ms);
         }
     }

@@ -30,8 +30,9 @@ struct mig_dp_mark {
     uint32_t gi_id, ci_id; /* MIG_ID_NONE: all */
     uint64_t xid;          /* 0: the driver asked for `recovery` */
     enum mig_dp_recovery_action recovery;
-    bool lost;   /* the GPU could not be read meanwhile */
-    bool earned; /* repaired; goes at `free_ms` */
+    uint64_t place; /* what the ids stood for when they were first seen, never 0 then */
+    bool lost;      /* the GPU could not be read meanwhile */
+    bool earned;    /* repaired; goes at `free_ms` */
     uint64_t free_ms;
 };
 

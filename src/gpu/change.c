@@ -299,6 +299,13 @@ static int set_mode_patiently(struct mig_apply *apply, struct mig_mode_change *c
     }
 }
 
+static void note_reset(struct mig_apply *apply, const struct mig_gpu *gpu)
+{
+    if (gpu->index < MIG_GPU_MAX) {
+        apply->report->reset_gpus |= UINT64_C(1) << gpu->index;
+    }
+}
+
 static int reset_gpu(struct mig_apply *apply, const struct mig_gpu *gpu,
                      struct mig_mode_change *change, struct mig_error *error)
 {
@@ -328,6 +335,7 @@ static int reset_gpu(struct mig_apply *apply, const struct mig_gpu *gpu,
         return rc;
     }
     apply->report->reset_count++;
+    note_reset(apply, gpu);
     change->set = false;
     return mig_mode_change_run(apply->session, change, error);
 }
@@ -386,6 +394,9 @@ int mig_change_mode(struct mig_apply *apply, const struct mig_gpu *gpu, bool mod
     mig_tell(apply, MIG_STAGE_MODE, gpu->index, "switch MIG mode %s", mode ? "on" : "off");
     mig_text_copy(change.uuid, sizeof(change.uuid), gpu->uuid);
     rc = change_mode(apply, gpu, &change, may_reset, error);
+    if (rc == 0 && gpu->layout.model && gpu->layout.model->mode_needs_reset) {
+        note_reset(apply, gpu); /* an idle GPU is reset by the driver itself */
+    }
     if (rc < 0) {
         mig_error_prefix(error, "could not switch MIG mode of GPU %u %s", gpu->index,
                          mode ? "on" : "off");

@@ -29,6 +29,7 @@ static void pass_report(struct mig_wire *wire, struct mig_apply_report *report)
     mig_wire_u32(wire, &report->ci_created, UINT32_MAX);
     mig_wire_u32(wire, &report->mode_changed, UINT32_MAX);
     mig_wire_u32(wire, &report->reset_count, UINT32_MAX);
+    mig_wire_u64(wire, &report->reset_gpus);
     mig_wire_bool(wire, &report->rolled_back);
     mig_wire_bool(wire, &report->mode_pending);
     mig_wire_u32(wire, &report->elapsed_ms, UINT32_MAX);

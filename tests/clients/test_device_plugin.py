@@ -440,12 +440,35 @@ class MigdPlugin(KubeletCase):
             self.create(gpu, "19", "19")
         self.begin()
         self.sees(mig_1g__5gb=4)
-        self.assertTrue(self.kubelet.wait(lambda: self.machine.migemu("trace").stdout.count(
-            "nvmlDeviceRegisterEvents") >= 2))
+        self.is_watching(2)
         self.succeeds(self.machine.migemu("xid", "--gpu", "1", "31"))
         self.succeeds(self.machine.migemu("xid", "--gpu", "0", "74"))
         self.sees(mig_1g__5gb=2)
         self.assertEqual(self.kubelet.capacity("nvidia.com/mig-1g.5gb"), 4)
+
+    def is_watching(self, gpus):
+        self.assertTrue(self.kubelet.wait(lambda: self.machine.migemu("trace").stdout.count(
+            "nvmlDeviceRegisterEvents") >= gpus))
+
+    def test_H4_a_reset_by_a_change_of_migd_lifts_marks(self):
+        self.setup("A100-SXM4-40GB*2", config="health: {holdDownSeconds: 0}\n")
+        self.succeeds(self.machine.smi("-mig", "0", "-i", "0"))
+        wishes = self.scratch / "wishes.yaml"
+        wishes.write_text("version: v1\nmig-configs:\n"
+                          "  off: [{devices: all, mig-enabled: false}]\n"
+                          "  on: [{devices: all, mig-enabled: true, mig-devices: {1g.5gb: 2}}]\n",
+                          encoding="utf-8")
+        settings = self.scratch / "settings.yaml"
+        settings.write_text("config: off\n", encoding="utf-8")
+        process = self.begin("--roles", "manager,device-plugin", "--config-file", wishes,
+                             "--settings", settings)
+        self.sees(gpu=2)
+        self.is_watching(2)
+        self.succeeds(self.machine.migemu("xid", "--gpu", "0", "74"))
+        self.sees(gpu=1)
+        settings.write_text("config: on\n", encoding="utf-8")
+        process.send_signal(signal.SIGHUP)
+        self.sees(mig_1g__5gb=4, gpu=0)
 
     def test_D4_F4_files_by_the_privileged_process(self):
         self.setup("A30", lists="cdi-cri")

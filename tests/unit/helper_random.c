@@ -240,6 +240,7 @@ static void fill_answer(unsigned *seed, struct mig_message *message)
     answer->report.ci_created = helper_random(seed);
     answer->report.mode_changed = helper_random(seed);
     answer->report.reset_count = helper_random(seed);
+    answer->report.reset_gpus = (uint64_t)helper_random(seed) << 32 | helper_random(seed);
     answer->report.rolled_back = coin(seed);
     answer->report.mode_pending = coin(seed);
     answer->report.elapsed_ms = helper_random(seed);

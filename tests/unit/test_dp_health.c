@@ -231,6 +231,23 @@ static void H4_destroyed_and_made_again(void **state)
     assert_null(strstr(seen(world), "!"));
 }
 
+static void H4_another_instance_with_the_same_ids(void **state)
+{
+    struct world *world = *state;
+    struct mig_gi *gi = &world->node.gpus[1].layout.gis[0];
+
+    xid(world, "GPU-1", 1, 0, 94);
+    mig_dp_health_observe(&world->health, &world->config->health, &world->node.node, 1000);
+    mig_dp_health_observe(&world->health, &world->config->health, &world->node.node, 1100);
+    assert_true(mig_dp_health_next_ms(&world->health) == UINT64_MAX);
+    gi->start = 3;
+    mig_dp_health_observe(&world->health, &world->config->health, &world->node.node, 1200);
+    assert_int_equal(mig_dp_health_next_ms(&world->health), 1200 + HOLD_DOWN_MS);
+    xid(world, "GPU-1", 1, 0, 94); /* an error of the new one counts for it */
+    mig_dp_health_observe(&world->health, &world->config->health, &world->node.node, 1300);
+    assert_true(mig_dp_health_next_ms(&world->health) == UINT64_MAX);
+}
+
 static void H4_lost_and_found(void **state)
 {
     struct world *world = *state;
@@ -292,6 +309,7 @@ int main(void)
         TEST(H4_reset_heals_after_hold_down),
         TEST(H4_a_new_error_begins_anew),
         TEST(H4_destroyed_and_made_again),
+        TEST(H4_another_instance_with_the_same_ids),
         TEST(H4_lost_and_found),
         TEST(H5_recovery_action),
         TEST(H8_policy_in_the_file),
