@@ -81,7 +81,6 @@ class Plugin:
 
 
 class KubeletCase(Client):
-    client = "grpcio"
     peer = "python-grpc"
     package = "grpcio"
 
@@ -121,6 +120,7 @@ class KubeletCase(Client):
 class DevicePluginRows(KubeletCase):
     """Registers with grpc's kubelet, follows MIG changes, restarts of the kubelet and errors, and allocates in
     every list strategy"""
+    client = "grpcio as the kubelet"
 
     def begin(self):
         self.plugin = Plugin(self, self.machine, self.scratch, self.base)
@@ -406,6 +406,7 @@ class DevicePluginRows(KubeletCase):
 class MigdPlugin(KubeletCase):
     """The same within migd: sockets and CDI files by the privileged process, changes and errors as the driver
     tells them"""
+    client = "grpcio as the kubelet, of migd"
 
     def begin(self, *options):
         os.chmod(self.scratch, 0o755)  # the agent is another user
