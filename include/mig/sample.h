@@ -62,8 +62,8 @@ enum mig_meter {
  */
 struct mig_gi_sample {
     uint32_t gi_id;
-    int32_t slice_count; /* MIG_UNKNOWN */
-    int64_t memory_mib;  /* MIG_UNKNOWN */
+    int32_t slice_count;             /* MIG_UNKNOWN */
+    int64_t memory_mib;              /* MIG_UNKNOWN */
     int64_t meters[MIG_METER_COUNT]; /* MIG_METER_ABSENT */
 };
 

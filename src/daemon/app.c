@@ -478,6 +478,10 @@ static int start_all(struct app *app, struct mig_error *error)
     const struct mig_kube_options kube = {
         .config = &app->kube_config,
         .user_agent = "migd/" MIG_VERSION,
+        /* a change of geometry is some ten requests, and several may follow each other; what is
+         * kept from ever getting through is a loop */
+        .rate_per_s = 20,
+        .burst = 60,
         .observe = kube_observed,
         .data = app,
     };

@@ -258,12 +258,10 @@ static int64_t measured(const struct series *series, const struct mig_meter_fami
 
     switch (family->scope) {
     case MIG_SCOPE_WHOLE:
-        if (series->gpu->mig_mode) {
-            break;
-        }
-        /* fall through */
     case MIG_SCOPE_GPU:
-        value = series->gpu_sample ? series->gpu_sample->meters[family->meter] : MIG_METER_ABSENT;
+        if (series->gpu_sample && !(family->scope == MIG_SCOPE_WHOLE && series->gpu->mig_mode)) {
+            value = series->gpu_sample->meters[family->meter];
+        }
         break;
     case MIG_SCOPE_INSTANCE:
         if (series->gi == NO_GI && series->gpu_sample) {
