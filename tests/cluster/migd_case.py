@@ -2,19 +2,20 @@
 """Scenarios with migd: its objects applied once per cluster, the program on a node, and what it says there.
 
 Here migd runs as a process of the node with the rights of its pod: the token of its service account,
-bound to the node. test_daemonset.py runs it from its image.
+bound to the node. A DaemonSetCase runs it from its image.
 """
 import os
 import re
 import unittest
 
-from cluster_case import ClusterCase, NodeProcess, until
+from cluster_case import MIGD_ARCHIVE, ClusterCase, NodeProcess, until
 from layout import API_URL, BUILD, SOURCE
 
 MIGD = os.environ.get("MIGD_PROGRAM", str(BUILD / "src/daemon/migd"))
 CONFIG = SOURCE / "examples/config.yaml"
 LABEL = "nvidia.com/mig.config"
 STATE = "nvidia.com/mig.config.state"
+PRESENT = "nvidia.com/gpu.present"
 MESSAGE = "migd.dev/mig-config-message"
 NAMESPACE = "migd"
 DEPLOY = SOURCE / "deploy/overlays/standalone"
@@ -120,3 +121,54 @@ class MigdCase(ClusterCase):
         """GPU clients that are still told to stay away."""
         return [name for name, value in self.metadata().get("labels", {}).items()
                 if value == "paused-for-mig-change"]
+
+
+@unittest.skipUnless(MIGD_ARCHIVE.exists(), f"no {MIGD_ARCHIVE}: make image")
+class DaemonSetCase(ClusterCase):
+    """migd as a user installs it: kubectl apply -k, and a label on each node that is to have it."""
+    nodes = ("node1", "node2")
+
+    @classmethod
+    def pods(cls):
+        return cls.cluster.api.get(f"/api/v1/namespaces/{NAMESPACE}/pods")["items"]
+
+    @classmethod
+    def ready(cls):
+        """{node: pod} of those that are ready."""
+        return {one["spec"]["nodeName"]: one["metadata"]["name"] for one in cls.pods()
+                if any(condition["type"] == "Ready" and condition["status"] == "True"
+                       for condition in one["status"].get("conditions", []))}
+
+    @classmethod
+    def log(cls):
+        return "\n".join(cls.cluster.oc("logs", "-n", NAMESPACE, one["metadata"]["name"]).stdout
+                         for one in cls.pods())
+
+    @classmethod
+    def install(cls):
+        deploy(cls.cluster)
+        for node in cls.nodes:
+            cls.cluster.output("label", "node", node, f"{PRESENT}=true", "--overwrite")
+        until(lambda: set(cls.ready()) == set(cls.nodes), cls.log)
+
+    @classmethod
+    def uninstall(cls):
+        for node in cls.nodes:
+            cls.cluster.forget(node)
+            cls.cluster.on(node, "rm", "-rf", "/var/lib/migd")
+        until(lambda: not cls.pods(), "migd's pods stay")
+
+    def wait(self, node, config):
+        """As `oc label node`, and waits for the success of it."""
+        self.cluster.output("label", "node", node, f"{LABEL}={config}", "--overwrite")
+        until(lambda: f"'{config}'" in self.annotation(node) and
+              self.cluster.labels(node).get(STATE) == "success",
+              lambda: f"{config}: {self.annotation(node)}\n{self.log()[-6000:]}")
+
+    def annotation(self, node):
+        node = self.cluster.api.get(f"/api/v1/nodes/{node}")
+        return node["metadata"].get("annotations", {}).get(MESSAGE, "")
+
+    def devices(self, node):
+        listed = self.succeeds(self.cluster.on(node, "nvidia-smi", "-L")).splitlines()
+        return sorted(line.split()[1] for line in listed if "MIG" in line)

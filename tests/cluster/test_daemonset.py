@@ -1,55 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """migd from its own image, installed as a user does it: kubectl apply -k, a label, and it goes."""
-import unittest
-
-from cluster_case import MIGD_ARCHIVE, ClusterCase, until
-from migd_case import DEPLOY, LABEL, NAMESPACE, STATE, deploy
-
-PRESENT = "nvidia.com/gpu.present"
+from cluster_case import until
+from migd_case import DEPLOY, NAMESPACE, STATE, DaemonSetCase, deploy
 
 
-@unittest.skipUnless(MIGD_ARCHIVE.exists(), f"no {MIGD_ARCHIVE}: make image")
-class DaemonSet(ClusterCase):
+class DaemonSet(DaemonSetCase):
     def setUp(self):
         deploy(self.cluster)
-        self.addCleanup(self.cleanup)
-
-    def cleanup(self):
-        for node in ("node1", "node2"):
-            self.cluster.forget(node)
-            self.cluster.on(node, "rm", "-rf", "/var/lib/migd")
-        until(lambda: not self.pods(), "migd's pods stay")
-
-    def pods(self):
-        return self.cluster.api.get(f"/api/v1/namespaces/{NAMESPACE}/pods")["items"]
-
-    def ready(self):
-        """{node: pod} of those that are ready."""
-        return {one["spec"]["nodeName"]: one["metadata"]["name"] for one in self.pods()
-                if any(condition["type"] == "Ready" and condition["status"] == "True"
-                       for condition in one["status"].get("conditions", []))}
-
-    def log(self):
-        return "\n".join(self.cluster.oc("logs", "-n", NAMESPACE, one["metadata"]["name"]).stdout
-                         for one in self.pods())
-
-    def install(self):
-        for node in ("node1", "node2"):
-            self.cluster.output("label", "node", node, f"{PRESENT}=true")
-        until(lambda: set(self.ready()) == {"node1", "node2"}, self.log)
-
-    def wait(self, node, config):
-        self.cluster.output("label", "node", node, f"{LABEL}={config}", "--overwrite")
-        until(lambda: f"'{config}'" in self.annotation(node) and
-              self.cluster.labels(node).get(STATE) == "success", self.log)
-
-    def annotation(self, node):
-        node = self.cluster.api.get(f"/api/v1/nodes/{node}")
-        return node["metadata"].get("annotations", {}).get("migd.dev/mig-config-message", "")
-
-    def devices(self, node):
-        listed = self.succeeds(self.cluster.on(node, "nvidia-smi", "-L")).splitlines()
-        return sorted(line.split()[1] for line in listed if "MIG" in line)
+        self.addCleanup(self.uninstall)
 
     def test_walk_through(self):
         self.install()
