@@ -136,7 +136,7 @@ static void make_caps_tree(void)
         "DeviceFileMinor: 147\nDeviceFileMode: 292\nDeviceFileModify: 0\n");
 }
 
-static void test_caps(void **state)
+static void test_D2_capability_nodes(void **state)
 {
     bool changed = false;
     char proc[256], dev[256];
@@ -271,7 +271,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),  cmocka_unit_test(test_state_file),
-        cmocka_unit_test(test_caps),   cmocka_unit_test(test_descriptors),
+        cmocka_unit_test(test_D2_capability_nodes),   cmocka_unit_test(test_descriptors),
         cmocka_unit_test(test_pieces), cmocka_unit_test(test_violations),
     };
 
