@@ -373,7 +373,7 @@ const struct daemon_option daemon_options[DAEMON_OPTION_COUNT] = {
                               "TIME",
                               NULL,
                               {"MIGD_POLL_INTERVAL"},
-                              "2s",
+                              "300ms",
                               NULL,
                               "how often the driver is asked whether something changed",
                               NULL,

@@ -51,7 +51,7 @@ struct mig_helper_options {
      * the helper does), and nvidia-cdi-hook on the host. */
     const char *host_driver_root, *host_dev_root, *cdi_hook;
     const char *state_file;    /* nvidia-mig-manager's, below host_root; its usual override.conf */
-    unsigned poll_interval_ms; /* how often the driver is asked whether something changed; 1,000 */
+    unsigned poll_interval_ms; /* how often the driver is asked whether something changed; 300 */
     unsigned deadline_ms;      /* of one NVML call; 60,000 */
     unsigned restart_max_ms; /* longest wait before a helper that keeps ending is started; 5,000 */
 };

@@ -16,7 +16,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 
-#define POLL_DEFAULT_MS 1000u
+#define POLL_DEFAULT_MS 300u
 
 /* Ends the process; whoever still hangs in the driver must not keep the connection open. */
 __attribute__((noreturn)) static void leave(struct mig_server *server, int status)

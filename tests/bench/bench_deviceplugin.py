@@ -30,7 +30,7 @@ SLICES = 7
 
 PROGRAMS = {
     "migd": [BUILD / "src/daemon/migd", "--roles", "device-plugin", "--mig-strategy", "mixed",
-             "--state-dir", "/var/lib/migd", "--poll-interval", "200ms", "--cdi-dir", "/var/lib/cdi", "--log-level", "error"],
+             "--state-dir", "/var/lib/migd", "--cdi-dir", "/var/lib/cdi", "--log-level", "error"],
     "nvidia": [PEERS / "device-plugin/nvidia-device-plugin", "--device-discovery-strategy=nvml",
                "--mig-strategy=mixed"],
 }
