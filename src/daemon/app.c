@@ -11,6 +11,7 @@
  */
 #include "daemon/app.h"
 #include "base/cleanup.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
@@ -409,6 +410,7 @@ static void ready_timer_fired(uv_timer_t *timer)
         app->ready = true;
         notify_send("READY=1");
         (void)uv_timer_stop(timer);
+        mig_memory_give_back();
         log_write(LOG_LEVEL_INFO, "migd", NULL, 0, "ready%s",
                   late ? ", though the geometry is not settled" : "");
     }

@@ -7,6 +7,7 @@
  */
 #include "helper/server.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "helper/privilege.h"
 #include <errno.h>
 #include <poll.h>
@@ -85,6 +86,7 @@ static void answer_request(struct mig_server *server, const struct mig_message *
         break;
     case MIG_MESSAGE_APPLY:
         mig_server_apply(server, request, answer);
+        server->gave_back = false;
         break;
     case MIG_MESSAGE_SAVE:
         mig_server_save(server, request, answer);
@@ -184,6 +186,15 @@ static void wait_for_work(struct mig_server *server)
     }
 }
 
+/* Opening the driver, and a change, are rare; what only they need is not kept for the polls. */
+static void give_back_once(struct mig_server *server)
+{
+    if (!server->gave_back && server->has_digest && !server->driver_hangs) {
+        mig_memory_give_back();
+        server->gave_back = true;
+    }
+}
+
 void mig_server_run(const struct mig_helper_options *options, int fd, bool isolated)
 {
     struct mig_server *server = calloc(1, sizeof(*server));
@@ -204,6 +215,7 @@ void mig_server_run(const struct mig_helper_options *options, int fd, bool isola
         }
         if (mig_now_ms() >= server->next_poll_ms) {
             mig_server_poll(server);
+            give_back_once(server);
             server->next_poll_ms = mig_now_ms() + interval_ms;
         } else {
             wait_for_work(server);

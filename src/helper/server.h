@@ -23,6 +23,7 @@ struct mig_server {
     unsigned failure_count; /* in a row */
     uint64_t next_poll_ms, next_read_ms;
 
+    bool gave_back; /* memory that was only needed for the last thing done */
     bool has_digest;
     uint64_t digest;                   /* of the last node that was sent */
     char said[MIG_ERROR_MESSAGE_SIZE]; /* the last UNREADABLE; "" = the node is readable */

@@ -10,6 +10,7 @@
  * ends with the agent's status.
  */
 #include "base/clock.h"
+#include "base/memory.h"
 #include "helper/channel.h"
 #include "helper/privilege.h"
 #include "helper/server.h"
@@ -223,6 +224,8 @@ static int keep_time(struct supervisor *supervisor)
 
 __attribute__((noreturn)) static void supervise(struct supervisor *supervisor)
 {
+    /* before a fork, so that a helper begins with as little */
+    mig_memory_give_back();
     for (;;) {
         struct pollfd entries[2] = {{.fd = supervisor->signals, .events = POLLIN},
                                     {.fd = supervisor->control, .events = POLLIN}};

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tests of src/base: errors, buffers, text, files. */
+/* Tests of src/base: errors, buffers, text, files, memory. */
 #include "base/buffer.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -144,6 +147,49 @@ static void test_file_round_trip_and_limit(void **state)
     rmdir(directory);
 }
 
+/* What this process has mapped, in KiB; 0 = the kernel does not say. Unlike VmRSS it is exact. */
+static unsigned long resident_kib(void)
+{
+    unsigned long kib = 0;
+    char line[256];
+    FILE *file = fopen("/proc/self/smaps_rollup", "re");
+
+    while (file && fgets(line, sizeof(line), file)) {
+        if (strncmp(line, "Rss:", 4) == 0) {
+            kib = strtoul(line + 4, NULL, 10);
+        }
+    }
+    if (file) {
+        (void)fclose(file);
+    }
+    return kib;
+}
+
+/* Data that was changed, and pointers to it that the loader has filled in. */
+static char written[3 * 4096] = "as it is in the file";
+static const char *const pointers[] = {written, written + 4096};
+
+static void test_memory_is_given_back_and_nothing_is_lost(void **state)
+{
+    unsigned long before_kib = resident_kib();
+    unsigned long after_kib;
+    char *heap = strdup("on the heap");
+
+    (void)state;
+    written[0] = 'A';
+    written[4096] = 'x';
+    mig_memory_give_back();
+    after_kib = resident_kib();
+    if (before_kib > 0) {
+        assert_true(after_kib + 256 < before_kib);
+    }
+    assert_string_equal(pointers[0], "As it is in the file");
+    assert_string_equal(pointers[1], "x");
+    assert_non_null(heap);
+    assert_string_equal(heap, "on the heap");
+    free(heap);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +200,7 @@ int main(void)
         cmocka_unit_test(test_text_numbers_are_strict),
         cmocka_unit_test(test_text_distance),
         cmocka_unit_test(test_file_round_trip_and_limit),
+        cmocka_unit_test(test_memory_is_given_back_and_nothing_is_lost),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
