@@ -50,6 +50,7 @@ static size_t make_flags(const struct daemon_values *values, struct mig_dp_flag 
         {DAEMON_DRIVER_ROOT_CTR_PATH, "container-driver-root", false},
         {DAEMON_DEV_ROOT, "nvidia-dev-root", false},
         {DAEMON_CDI_HOOK_PATH, "nvidia-cdi-hook-path", false},
+        {DAEMON_NO_TIMESTAMP, "no-timestamp", false},
     };
     size_t count = 0;
 

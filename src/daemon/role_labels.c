@@ -18,7 +18,7 @@ struct role_labels {
     struct role_labels_options options;
     struct mig_discovery *discovery;
     enum mig_label_strategy strategy, policy_strategy;
-    bool has_policy, mps;
+    bool has_policy, mps, no_timestamp;
     size_t sharing_count;
     struct mig_label_sharing sharing[MIG_DISCOVERY_SHARING_MAX];
     char resources[MIG_DISCOVERY_SHARING_MAX][MIG_DP_NAME_SIZE];
@@ -58,6 +58,7 @@ static void set_rules(struct role_labels *role)
     const struct mig_discovery_rules rules = {
         .strategy = role->has_policy ? role->policy_strategy : role->strategy,
         .mps = role->mps,
+        .with_timestamp = !role->no_timestamp,
         .sharing_count = role->sharing_count,
         .sharing = role->sharing,
     };
@@ -98,6 +99,7 @@ void role_labels_set_config(struct role_labels *role, const struct mig_dp_config
         return;
     }
     role->strategy = (enum mig_label_strategy)config->strategy;
+    role->no_timestamp = config->gfd_no_timestamp;
     role->sharing_count = 0;
     /* what is not carried out is not promised */
     for (uint32_t i = 0; !config->mps && i < config->sharing.rule_count &&
@@ -127,10 +129,16 @@ void role_labels_set_strategy(struct role_labels *role, const char *strategy)
     }
 }
 
-/* From the environment, until the device plugin says more. */
-static int first_config(struct role_labels *role, struct mig_error *error)
+/* From options and environment, until the device plugin says more. */
+static int first_config(struct role_labels *role, const struct daemon_values *values,
+                        struct mig_error *error)
 {
-    const struct mig_dp_sources sources = {.environment = getenv_of};
+    const struct mig_dp_flag flag = {"no-timestamp", values->texts[DAEMON_NO_TIMESTAMP]};
+    const struct mig_dp_sources sources = {
+        .environment = getenv_of,
+        .flags = &flag,
+        .flag_count = values->sources[DAEMON_NO_TIMESTAMP] != DAEMON_FROM_TABLE,
+    };
     struct mig_dp_config *config = NULL;
     int rc = mig_dp_config_make(&sources, &config, error);
 
@@ -156,7 +164,6 @@ int role_labels_new(const struct role_labels_options *options, struct role_label
         .node_name = options->node_name,
         .namespace_name = values->texts[DAEMON_POD_NAMESPACE],
         .pod_name = values->texts[DAEMON_POD_NAME],
-        .with_timestamp = false,
         .wrote = wrote,
         .invalid = invalid,
     };
@@ -188,7 +195,7 @@ int role_labels_new(const struct role_labels_options *options, struct role_label
     }
     uv_timer_init(options->loop, &role->timer);
     role->timer.data = role;
-    rc = first_config(role, error);
+    rc = first_config(role, values, error);
     if (rc < 0) {
         role_labels_free(role);
         return rc;

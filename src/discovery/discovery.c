@@ -366,7 +366,7 @@ static void recompute(struct mig_discovery *discovery)
     size_t size = 0;
     struct mig_label_facts facts = {
         .strategy = discovery->rules.strategy,
-        .with_timestamp = discovery->options.with_timestamp,
+        .with_timestamp = discovery->rules.with_timestamp,
         .timestamp_s = discovery->settings_s,
         .mps = discovery->rules.mps,
         .sharing_count = discovery->rules.sharing_count,

@@ -37,7 +37,6 @@ struct mig_discovery_options {
     const char *node_name;      /* likewise needed for them */
     const char *namespace_name; /* of the NodeFeature */
     const char *pod_name;       /* our own, whose DaemonSet is to own the NodeFeature; NULL */
-    bool with_timestamp;        /* nvidia.com/gfd.timestamp, the time of the last settings */
     unsigned recheck_ms;        /* 0 = 60,000 */
     /* Each attempt, `error` NULL when it worked; may be NULL. */
     void (*wrote)(enum mig_discovery_output output, const struct mig_error *error, void *data);
@@ -50,6 +49,7 @@ struct mig_discovery_options {
 struct mig_discovery_rules {
     enum mig_label_strategy strategy;
     bool mps;
+    bool with_timestamp;  /* nvidia.com/gfd.timestamp, the time of the last settings */
     size_t sharing_count; /* at most MIG_DISCOVERY_SHARING_MAX; more are left out */
     const struct mig_label_sharing *sharing;
 };

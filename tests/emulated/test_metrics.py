@@ -200,6 +200,8 @@ class Labels(Case):
                    str(file), MIG_STRATEGY="mixed")
         until(file.exists, self.migd.log)
         self.assertNotIn("mig-1g.6gb.count", file.read_text())
+        stamp = re.search(r"^nvidia.com/gfd.timestamp=(\d+)$", file.read_text(), re.M)
+        self.assertLess(abs(time.time() - int(stamp.group(1))), 60)
         self.smi("-cgi", "14", "-C")
         start = time.monotonic()
         until(lambda: "nvidia.com/mig-1g.6gb.count=1\n" in file.read_text(), self.migd.log)
@@ -209,7 +211,25 @@ class Labels(Case):
         if os.geteuid() == 0:
             self.assertNotEqual(file.stat().st_uid, 0)
         self.assertEqual(self.migd.stop(), 0)
-        self.assertIn("nvidia.com/mig-1g.6gb.count=1\n", file.read_text())  # kept at the end
+        text = file.read_text()
+        self.assertIn("nvidia.com/mig-1g.6gb.count=1\n", text)  # kept at the end
+        self.assertIn(stamp.group(0), text)  # a change of instances is no change of settings
+
+    def test_g1_no_timestamp(self):
+        for number, (options, environment) in enumerate([(["--no-timestamp"], {}),
+                                                         ([], {"GFD_NO_TIMESTAMP": "true"})]):
+            folder = pathlib.Path("/dev/shm") if os.path.isdir("/dev/shm") else pathlib.Path("/tmp")
+            folder = folder / f"migd-labels-{os.getpid()}-{number}"
+            folder.mkdir()
+            self.addCleanup(shutil.rmtree, folder, True)
+            folder.chmod(0o777)
+            self.begin("A30", "--roles", "labels,metrics", "--labels-to", "file", "--labels-file",
+                       str(folder / "gfd"), *options, **environment)
+            until((folder / "gfd").exists, self.migd.log)
+            text = (folder / "gfd").read_text()
+            self.assertIn("nvidia.com/gpu.count=1\n", text)
+            self.assertNotIn("timestamp", text)
+            self.assertEqual(self.migd.stop(), 0)
 
 
 if __name__ == "__main__":

@@ -270,9 +270,12 @@ static void test_violations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),  cmocka_unit_test(test_state_file),
-        cmocka_unit_test(test_D2_capability_nodes),   cmocka_unit_test(test_descriptors),
-        cmocka_unit_test(test_pieces), cmocka_unit_test(test_violations),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_state_file),
+        cmocka_unit_test(test_D2_capability_nodes),
+        cmocka_unit_test(test_descriptors),
+        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_violations),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
