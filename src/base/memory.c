@@ -12,6 +12,17 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define MMAP_THRESHOLD (64 * 1024)
+
+void mig_memory_setup(void)
+{
+    /*
+     * Without a fixed threshold glibc raises it to the largest block ever freed, and a snapshot
+     * that comes and goes leaves the heap as large as it made it
+     */
+    (void)mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+}
+
 /* Whether the loader wrote to segments that are read-only now; their pages are not in any file. */
 static bool has_text_relocations(const struct dl_phdr_info *info)
 {

@@ -3,6 +3,9 @@
 #ifndef MIG_BASE_MEMORY_H
 #define MIG_BASE_MEMORY_H
 
+/* Once, before anything large is allocated: what is large is given back whenever it is freed. */
+void mig_memory_setup(void);
+
 /*
  * Gives back what only the past needed: free heap, and the pages of programs and libraries that are
  * as they are in their files. Those that are needed again are mapped again when they are touched,

@@ -8,6 +8,7 @@
  * only then there is a network, a loop, and text of others to read.
  */
 #include "base/cleanup.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "daemon/app.h"
 #include "daemon/log.h"
@@ -170,6 +171,7 @@ int main(int argc, char **argv)
     struct mig_error error = {0};
     int rc;
 
+    mig_memory_setup();
     (void)signal(SIGPIPE, SIG_IGN);
     rc = daemon_values_read(argc, argv, &app.values, &error);
     if (rc == 0 && daemon_value_is_true(&app.values, DAEMON_HELP)) {
