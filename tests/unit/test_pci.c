@@ -84,9 +84,9 @@ static void put(const char *root, const char *name, const char *text)
 
 static void remove_tree(const char *root)
 {
-    static const char *const parts[] = {"/" FOLDER "/class",
-                                        "/" FOLDER "/numa_node",
-                                        "/" FOLDER,
+    static const char *const parts[] = {("/" FOLDER "/class"),
+                                        ("/" FOLDER "/numa_node"),
+                                        ("/" FOLDER),
                                         "/sys/bus/pci/devices",
                                         "/sys/bus/pci",
                                         "/sys/bus",
