@@ -4,6 +4,7 @@
 
     scenarios.py [MODULE[.CLASS[.CASE]] ...]        all test_*.py when none is named
 """
+import signal
 import sys
 import unittest
 
@@ -14,7 +15,14 @@ import cluster_case  # noqa: E402
 import tap  # noqa: E402
 
 
+def end_in_order(_number, _frame):
+    """As Ctrl-C, which no test takes for its own failure: the cluster is taken down first."""
+    raise KeyboardInterrupt
+
+
 def main():
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end_in_order)
     loader = unittest.defaultTestLoader
     names = sys.argv[1:] or sorted(path.stem for path in HERE.glob("test_*.py"))
     result = tap.TapResult()
