@@ -50,7 +50,9 @@ static void make_value(char *text)
     while (text[start] != '\0' && !is_word(text[start])) {
         start++;
     }
-    memmove(text, text + start, strlen(text + start) + 1);
+    if (start > 0) {
+        memmove(text, text + start, strlen(text + start) + 1);
+    }
     trim_end(text);
 }
 
