@@ -10,6 +10,7 @@ for a list with an unhealthy device. The messages (kubelet API v1beta1) are smal
 import concurrent.futures
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import threading
@@ -17,37 +18,13 @@ import time
 
 import grpc
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from wire import fields, texts  # noqa: E402
+
 FOLDER = "/var/lib/kubelet/device-plugins"
 
 
-# ---- the wire format: varints, and length-delimited fields ----
-
-def varint(data, at):
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
-
-
-def fields(data):
-    """(number, value) of a message; values are ints or bytes."""
-    at = 0
-    while at < len(data):
-        key, at = varint(data, at)
-        if key & 7 == 0:
-            value, at = varint(data, at)
-        else:
-            size, at = varint(data, at)
-            value, at = data[at:at + size], at + size
-        yield key >> 3, value
-
-
-def texts(data, number):
-    return [value.decode() for field, value in fields(data) if field == number]
-
+# ---- the wire format ----
 
 def field(number, data):
     size, head = len(data), bytearray([number << 3 | 2])
