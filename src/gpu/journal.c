@@ -255,6 +255,9 @@ static int parse_body_line(struct cursor *cursor, struct mig_journal *journal)
         return parse_gpu(cursor, journal);
     }
     if (gpu && strcmp(cursor->words[0], "old") == 0) {
+        if (gpu->new_geometry.gi_count > 0) {
+            return refuse(cursor, "what was stands behind what is wanted");
+        }
         return parse_gi(cursor, &gpu->old_geometry);
     }
     if (gpu && strcmp(cursor->words[0], "new") == 0) {

@@ -3,6 +3,7 @@
  * Tests of src/gpu/journal.c: what is written is read back; whatever happens to the file, it is
  * refused, or only progress is forgotten.
  */
+#include "base/checksum.h"
 #include "base/file.h"
 #include "gpu/journal.h"
 #include <fcntl.h>
@@ -245,6 +246,29 @@ static void test_refusals(void **state)
     }
 }
 
+/* There is one way to write a journal: what was stands before what is wanted. */
+static void test_order_of_a_gpu(void **state)
+{
+    static const char head[] = "migd journal 1\nboot b\nrun 1 1 a\ngpu G 1 1 0 0\n";
+    static const char *const bodies[] = {"old 2@4\nnew 2@4 2@0\n", "new 2@4 2@0\nold 2@4\n"};
+    static struct mig_journal read;
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct mig_error error;
+        char text[200];
+        int size = snprintf(text, sizeof(text), "%s%s", head, bodies[i]);
+
+        size += snprintf(text + size, sizeof(text) - (size_t)size, "end %08x\n",
+                         mig_checksum(0, text, (size_t)size));
+        assert_int_equal(mig_journal_parse("j", text, (size_t)size, &read, &error),
+                         i == 0 ? 0 : MIG_E_CONFIG);
+        if (i == 1) {
+            assert_true(strstr(error.message, "j:6: ") != NULL);
+        }
+    }
+}
+
 static int make_directory(void **state)
 {
     char *path = strdup("/tmp/mig-test-journal-XXXXXX");
@@ -274,6 +298,7 @@ int main(void)
         cmocka_unit_test(test_damaged_end_is_cut_before_more),
         cmocka_unit_test(test_what_cannot_be_read_back_is_not_begun),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_order_of_a_gpu),
     };
 
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
