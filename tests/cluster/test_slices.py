@@ -5,6 +5,7 @@ import re
 import time
 
 from cluster_case import pod, until
+from layout import HERE
 from migd_case import NAMESPACE, DaemonSetCase
 
 SMALL, LARGE, GPU = "nvidia.com/mig-1g.6gb", "nvidia.com/mig-2g.12gb", "nvidia.com/gpu"
@@ -83,6 +84,19 @@ class Slices(DaemonSetCase):
         part = re.search(r"^Allocatable:\n((?: .*\n)+)", text, re.M).group(1)
         return {name: int(count) for name, count in re.findall(r"(nvidia\.com/\S+): +(\d+)", part)}
 
+    def readme_is_true(self):
+        """The README's console blocks of a cluster show what their commands print now."""
+        text = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
+        blocks = re.findall(r"^```console cluster\n(.*?)^```$", text, re.M | re.S)
+        self.assertTrue(blocks)
+        for block in blocks:
+            command, *lines = block.splitlines()
+            printed = self.cluster.output(*command.removeprefix("$ oc ").split())
+            printed = [line.split() for line in printed.splitlines()]
+            for line in lines:
+                if line != "...":
+                    self.assertIn(line.split(), printed, command)
+
     def wait_allocatable(self, node, wanted, see=None):
         """Waits until all named resources have these counts, and every other one is 0."""
         see = see or self.allocatable
@@ -138,6 +152,7 @@ class Slices(DaemonSetCase):
             self.label(node, "all-balanced")
             self.wait_allocatable(node, {SMALL: 2, LARGE: 1}, self.described)
             self.assertEqual(self.described(node).get(GPU, 0), 0)
+        self.readme_is_true()
         until(lambda: self.cluster.labels("node1").get("nvidia.com/mig-1g.6gb.count") == "2",
               lambda: self.cluster.labels("node1"), 10)
         labels = self.cluster.labels("node1")
