@@ -11,7 +11,7 @@ import time
 
 from cluster_case import until
 from layout import PROXY_URL
-from migd_case import FINAL, MigdCase
+from migd_case import FINAL, MESSAGE, STATE, MigdCase
 
 SEED = int(os.environ.get("MIGD_SEED", "1"))
 ROUNDS = int(os.environ.get("MIGD_ROUNDS", "12"))
@@ -118,10 +118,7 @@ class Faults(MigdCase):
                 self.assertEqual(self.geometry(), GEOMETRIES[name])
                 self.assertEqual(self.paused(), [])
 
-    def test_random_changes_under_random_faults(self):
-        randomly = random.Random(SEED)
-        self.start()
-        self.assert_in_place("all-disabled")
+    def random_faults(self):
         self.cluster.faults("* /... chance=5 -> 500", "* /... chance=3 -> reset",
                             "* /... chance=3 retry-after=1 -> 429",
                             "PATCH /... chance=5 -> drop", "WATCH /... chance=20 bytes=2000 -> torn",
@@ -129,7 +126,37 @@ class Faults(MigdCase):
         self.cluster.migemu(self.node, "fault add",
                             f"*Create* chance=4 seed={SEED} -> INSUFFICIENT_RESOURCES")
         self.cluster.migemu(self.node, "fault add", f"*Destroy* chance=4 seed={SEED} -> IN_USE")
-        sizes = []
+
+    def final(self, name):
+        """The state when it is an answer to a wish for this; a failed one is soon tried again."""
+        metadata = self.metadata()
+        state = metadata.get("labels", {}).get(STATE)
+        message = metadata.get("annotations", {}).get(MESSAGE, "")
+        return state if state in FINAL and f"'{name}'" in message else None
+
+    def take_or_give_back(self, randomly, held):
+        """Somebody begins to compute on a slice that is there now, or ends; returns what is held."""
+        if held:
+            self.cluster.migemu(self.node, "job stop", "all")
+            return None
+        slices = sorted(self.devices())
+        if not slices:
+            return None
+        held = randomly.choice(slices)
+        try:
+            self.cluster.migemu(self.node, "job start", "--on", held, "--name", "train.py")
+        except AssertionError:  # a change that is tried again took it meanwhile
+            return None
+        return held
+
+    def test_random_changes_under_random_faults(self):
+        """Labels that change at random, requests and driver calls that fail, slices that are taken."""
+        randomly = random.Random(SEED)
+        self.addCleanup(self.cluster.migemu, self.node, "job stop", "all")
+        self.start()
+        self.assert_in_place("all-disabled")
+        self.random_faults()
+        sizes, states, held = [], {"success": 0, "failed": 0}, None
         for count in range(CHANGES):
             name = randomly.choice(list(GEOMETRIES))
             self.wish(name)
@@ -137,14 +164,20 @@ class Faults(MigdCase):
                 time.sleep(randomly.uniform(0, 0.05))  # changes its mind
                 continue
             with self.subTest(seed=SEED, change=count, config=name):
-                until(lambda name=name: self.state() in FINAL and f"'{name}'" in self.message(),
-                      lambda: f"{self.state()}: {self.message()}\n{self.log()}", 90, 0.05)
-                if self.state() == "success":
+                state = until(lambda name=name: self.final(name),
+                              lambda: f"{self.state()}: {self.message()}\n{self.log()}", 90, 0.05)
+                states[state] += 1
+                if state == "success":
                     self.assertEqual(self.geometry(), GEOMETRIES[name])
                 self.assertEqual(self.paused(), [])
+                self.assertIn(held or "", self.devices().keys() | {""})
+            if randomly.random() < 0.15:
+                held = self.take_or_give_back(randomly, held)
             sizes.append(self.migd.usage()[1])
+        print(f"# {CHANGES} changes: {states}, {sizes[0]:.1f} to {sizes[-1]:.1f} MiB", flush=True)
         self.cluster.faults()
         self.cluster.migemu(self.node, "fault clear")
+        self.cluster.migemu(self.node, "job stop", "all")
         self.assert_in_place("all-balanced")
         half = len(sizes) // 2
         self.assertLess(max(sizes[half:]), max(sizes[:half]) + 4, f"MiB of memory: {sizes}")
