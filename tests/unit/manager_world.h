@@ -15,6 +15,13 @@
 
 #include <cmocka.h>
 
+/* what cases write again and again */
+#define LABEL MIG_MANAGER_LABEL_CONFIG
+#define STATE MIG_MANAGER_LABEL_STATE
+#define MESSAGE MIG_MANAGER_ANNOTATION_MESSAGE
+#define DEPLOY MIG_MANAGER_LABEL_DEPLOY
+#define BALANCED "2g.12gb@0 1g.6gb@2 1g.6gb@3" /* an A30 */
+
 #define WORLD_GPUS 2
 #define WORLD_PODS 12
 #define WORLD_PAIRS 32
@@ -138,5 +145,10 @@ bool world_is_met(struct world *world);
 bool world_is_feasible(struct world *world);
 bool world_any_paused(const struct world *world);
 bool world_happened(const struct world *world, const char *reason);
+
+/* Nothing happened that must never happen; the world is closed. */
+void close_world(struct world *world);
+void assert_state(const struct world *world, const char *state);
+void assert_message(const struct world *world, const char *part); /* of the node's annotation */
 
 #endif

@@ -3,7 +3,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "kube/json.h"
-#include "kube_server.h"
+#include "kube_case.h"
 #include "net/http2.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,66 +14,6 @@
 #define STATUS(code, reason, message)                                                          \
     "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"status\":\"Failure\",\"message\":\"" message \
     "\",\"reason\":\"" reason "\",\"code\":" #code "}"
-
-/* What a test's server answers, in order; the last one again and again. */
-struct answer {
-    int status; /* 0 = the connection is cut, -1 = no answer, -2 = stream reset */
-    const char *body, *retry_after;
-};
-
-struct test {
-    struct kube_server server;
-    const struct answer *answers;
-    struct mig_kube *kube;
-    unsigned done;
-    int status;
-    json_t *object;
-    struct mig_error error;
-};
-
-static void handle(struct kube_seen *request, void *data)
-{
-    struct test *test = data;
-    const struct answer *answer = test->answers;
-
-    if (answer[1].body) {
-        test->answers++;
-    }
-    if (answer->status == 0) {
-        kube_server_cut(&test->server);
-    } else if (answer->status == -2) {
-        kube_reset(request);
-    } else if (answer->status > 0) {
-        kube_answer(request, answer->status, answer->retry_after, "%s", answer->body);
-    }
-}
-
-static void start(struct test *test, const struct answer *answers)
-{
-    *test = (struct test){.answers = answers};
-    kube_server_start(&test->server, handle, test);
-    test->kube = kube_server_client(&test->server, "secret", NULL);
-}
-
-static void stop(struct test *test)
-{
-    mig_kube_free(test->kube);
-    json_decref(test->object);
-    kube_server_stop(&test->server);
-}
-
-static void on_done(struct mig_kube_call *call, int status, json_t *object,
-                    const struct mig_error *error, void *data)
-{
-    struct test *test = data;
-
-    (void)call;
-    test->done++;
-    test->status = status;
-    json_decref(test->object);
-    test->object = json_incref(object);
-    test->error = error ? *error : (struct mig_error){0};
-}
 
 static struct mig_kube_call *request(struct test *test, const char *method,
                                      enum mig_kube_retry retry, unsigned timeout_ms)
@@ -307,7 +247,7 @@ static void test_token_is_read_again_after_401(void **state)
     close(fd);
     assert_int_equal(mig_file_write_atomic(path, "one\n", 4, 0600, NULL), 0);
     test = (struct test){.answers = answers};
-    kube_server_start(&test.server, handle, &test);
+    kube_server_start(&test.server, answer_next, &test);
     test.kube = kube_server_client(&test.server, "fixed", path);
     ask(&test, "GET", MIG_KUBE_RETRY_ALWAYS);
     assert_string_equal(test.server.seen[0].authorization, "Bearer one");

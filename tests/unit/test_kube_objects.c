@@ -8,64 +8,12 @@
 #include "kube/lease_policy.h"
 #include "kube/microtime.h"
 #include "kube/objects.h"
-#include "kube_server.h"
+#include "kube_case.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include <cmocka.h>
-
-struct answer {
-    int status;
-    const char *body;
-};
-
-struct test {
-    struct kube_server server;
-    const struct answer *answers; /* the last one again and again */
-    struct mig_kube *kube;
-    unsigned done;
-    int status;
-    json_t *object;
-    struct mig_error error;
-};
-
-static void handle(struct kube_seen *request, void *data)
-{
-    struct test *test = data;
-
-    kube_answer(request, test->answers[0].status, NULL, "%s", test->answers[0].body);
-    if (test->answers[1].body) {
-        test->answers++;
-    }
-}
-
-static void start(struct test *test, const struct answer *answers)
-{
-    *test = (struct test){.answers = answers};
-    kube_server_start(&test->server, handle, test);
-    test->kube = kube_server_client(&test->server, NULL, NULL);
-}
-
-static void stop(struct test *test)
-{
-    mig_kube_free(test->kube);
-    json_decref(test->object);
-    kube_server_stop(&test->server);
-}
-
-static void on_done(struct mig_kube_call *call, int status, json_t *object,
-                    const struct mig_error *error, void *data)
-{
-    struct test *test = data;
-
-    (void)call;
-    test->done++;
-    test->status = status;
-    json_decref(test->object);
-    test->object = json_incref(object);
-    test->error = error ? *error : (struct mig_error){0};
-}
 
 static struct mig_kube_reply reply_to(struct test *test)
 {
@@ -79,7 +27,7 @@ static void wait(struct test *test)
     assert_true(kube_server_run(&test->server, &test->done, before + 1));
 }
 
-static const struct answer ok[] = {{200, "{}"}, {0}};
+static const struct answer ok[] = {{200, "{}", NULL}, {0}};
 
 static void test_what_is_sent(void **state)
 {
@@ -171,7 +119,7 @@ static void test_what_is_sent_for_other_kinds(void **state)
 /* A repetition would find its own change and take it for somebody else's. */
 static void test_patch_with_a_version_is_not_repeated_blindly(void **state)
 {
-    static const struct answer answers[] = {{500, "{}"}, {200, "{}"}, {0}};
+    static const struct answer answers[] = {{500, "{}", NULL}, {200, "{}", NULL}, {0}};
     const char *const versions[] = {"7", NULL};
 
     (void)state;
@@ -287,10 +235,11 @@ static void test_taints_patch(void **state)
 static void test_taint_when_somebody_else_was_first(void **state)
 {
     static const struct answer answers[] = {
-        {200, "{\"metadata\":{\"resourceVersion\":\"3\"},\"spec\":{}}"},
-        {409, "{\"kind\":\"Status\",\"reason\":\"Conflict\"}"},
-        {200, "{\"metadata\":{\"resourceVersion\":\"4\"},\"spec\":{\"taints\":[{\"key\":\"o\"}]}}"},
-        {200, "{\"metadata\":{\"resourceVersion\":\"5\"}}"},
+        {200, "{\"metadata\":{\"resourceVersion\":\"3\"},\"spec\":{}}", NULL},
+        {409, "{\"kind\":\"Status\",\"reason\":\"Conflict\"}", NULL},
+        {200, "{\"metadata\":{\"resourceVersion\":\"4\"},\"spec\":{\"taints\":[{\"key\":\"o\"}]}}",
+         NULL},
+        {200, "{\"metadata\":{\"resourceVersion\":\"5\"}}", NULL},
         {0}};
     const struct mig_kube_taint taint = {"migd.dev/starting", "", "NoSchedule"};
     struct mig_kube_taint_change *change;
@@ -371,7 +320,7 @@ static void test_too_many_events_are_dropped(void **state)
 
 static void test_events_are_written(void **state)
 {
-    static const struct answer answers[] = {{201, "{}"}, {0}};
+    static const struct answer answers[] = {{201, "{}", NULL}, {0}};
     const struct mig_kube_recorder_options options = {"migd", "n"};
     struct mig_kube_recorder *recorder;
     MIG_AUTO_JSON json_t *event = NULL;
@@ -614,13 +563,13 @@ static void on_list_done(int status, const char *version, const struct mig_error
 static void test_list_begins_again_and_at_last_without_pages(void **state)
 {
     static const struct answer answers[] = {
-        {200, "{\"items\":[{},{}],\"metadata\":{\"continue\":\"x\"}}"},
-        {410, "{}"},
-        {200, "{\"items\":[{}],\"metadata\":{\"continue\":\"y\"}}"},
-        {410, "{}"},
-        {200, "{\"items\":[{}],\"metadata\":{\"continue\":\"z\"}}"},
-        {410, "{}"},
-        {200, "{\"items\":[{},{},{}],\"metadata\":{\"resourceVersion\":\"9\"}}"},
+        {200, "{\"items\":[{},{}],\"metadata\":{\"continue\":\"x\"}}", NULL},
+        {410, "{}", NULL},
+        {200, "{\"items\":[{}],\"metadata\":{\"continue\":\"y\"}}", NULL},
+        {410, "{}", NULL},
+        {200, "{\"items\":[{}],\"metadata\":{\"continue\":\"z\"}}", NULL},
+        {410, "{}", NULL},
+        {200, "{\"items\":[{},{},{}],\"metadata\":{\"resourceVersion\":\"9\"}}", NULL},
         {0}};
     struct listed listed = {.items = 0};
     const struct mig_kube_list_options options = {.path = "/api/v1/pods",
@@ -645,7 +594,7 @@ static void test_list_begins_again_and_at_last_without_pages(void **state)
 static void test_lists_can_be_cancelled_and_freed(void **state)
 {
     static const struct answer answers[] = {
-        {200, "{\"items\":[{},{}],\"metadata\":{\"continue\":\"x\"}}"}, {0}};
+        {200, "{\"items\":[{},{}],\"metadata\":{\"continue\":\"x\"}}", NULL}, {0}};
     unsigned heard = 0;
     const struct mig_kube_list_options options = {
         .path = "/api/v1/pods", .item = on_item, .done = on_listed, .data = &heard};

@@ -42,37 +42,10 @@ static const char config_changed[] = "version: v1\n"
                                      "      mig-enabled: true\n"
                                      "      mig-devices: {1g.6gb: 1, 2g.12gb: 1}\n";
 
-#define LABEL MIG_MANAGER_LABEL_CONFIG
-#define STATE MIG_MANAGER_LABEL_STATE
-#define MESSAGE MIG_MANAGER_ANNOTATION_MESSAGE
-#define BALANCED "2g.12gb@0 1g.6gb@2 1g.6gb@3"
-
 static void open_a30(struct world *world, uint32_t gpu_count)
 {
     world_open(world, "NVIDIA A30", gpu_count, 1);
     world->config_text = config_a30;
-}
-
-static void close_world(struct world *world)
-{
-    assert_null(world->violation);
-    world_close(world);
-}
-
-static void assert_state(const struct world *world, const char *state)
-{
-    assert_non_null(world_get(world, STATE));
-    assert_string_equal(world_get(world, STATE), state);
-}
-
-static void assert_message(const struct world *world, const char *part)
-{
-    const char *message = world_get(world, MESSAGE);
-
-    assert_non_null(message);
-    if (!strstr(message, part)) {
-        fail_msg("'%s' is not in '%s'", part, message);
-    }
 }
 
 static void assert_idle(struct world *world)

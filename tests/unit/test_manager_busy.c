@@ -18,11 +18,6 @@ static const char config_a30[] =
     "  all-2g.12gb:\n"
     "    - {devices: all, mig-enabled: true, mig-devices: {2g.12gb: 2}}\n";
 
-#define LABEL MIG_MANAGER_LABEL_CONFIG
-#define STATE MIG_MANAGER_LABEL_STATE
-#define DEPLOY MIG_MANAGER_LABEL_DEPLOY
-#define BALANCED "2g.12gb@0 1g.6gb@2 1g.6gb@3"
-
 /* One A30, balanced and confirmed. */
 static void open_balanced(struct world *world, enum mig_manager_on_busy on_busy)
 {
@@ -34,28 +29,6 @@ static void open_balanced(struct world *world, enum mig_manager_on_busy on_busy)
     world_label(world, LABEL, "all-balanced");
     world_start(world);
     assert_true(world_until(world, "success", 1000));
-}
-
-static void close_world(struct world *world)
-{
-    assert_null(world->violation);
-    world_close(world);
-}
-
-static void assert_state(const struct world *world, const char *state)
-{
-    assert_non_null(world_get(world, STATE));
-    assert_string_equal(world_get(world, STATE), state);
-}
-
-static void assert_message(const struct world *world, const char *part)
-{
-    const char *message = world_get(world, MIG_MANAGER_ANNOTATION_MESSAGE);
-
-    assert_non_null(message);
-    if (!strstr(message, part)) {
-        fail_msg("'%s' is not in '%s'", part, message);
-    }
 }
 
 /* ---- slices that stay ------------------------------------------------------------------------ */

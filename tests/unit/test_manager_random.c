@@ -11,9 +11,6 @@
 #include <string.h>
 
 #define ROUNDS 1500u
-#define LABEL MIG_MANAGER_LABEL_CONFIG
-#define STATE MIG_MANAGER_LABEL_STATE
-#define DEPLOY MIG_MANAGER_LABEL_DEPLOY
 #define APPLIES_MAX 100u /* of a life; without backoff there would be thousands */
 #define QUIET_MS 3600000u
 
