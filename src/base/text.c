@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Strict parsing and comparing of text; nothing here allocates. */
 #include "base/text.h"
+#include "base/cleanup.h"
 #include <ctype.h>
 #include <string.h>
 
@@ -66,6 +67,22 @@ bool mig_text_parse_base0(const char *text, uint64_t max, uint64_t *ret)
         return parse_digits(text + 1, 8, max, ret);
     }
     return parse_digits(text, 10, max, ret);
+}
+
+const char *mig_text_switch(const char *text)
+{
+    static const char *const words[][2] = {{"1", "0"},        {"t", "f"},        {"T", "F"},
+                                           {"TRUE", "FALSE"}, {"true", "false"}, {"True", "False"}};
+
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(words); i++) {
+        if (strcmp(text, words[i][0]) == 0) {
+            return "true";
+        }
+        if (strcmp(text, words[i][1]) == 0) {
+            return "false";
+        }
+    }
+    return NULL;
 }
 
 bool mig_text_starts_with(const char *text, const char *prefix)

@@ -101,23 +101,6 @@ static enum parted_flag find_letter(unsigned known, char letter)
     return PARTED_FLAG_COUNT;
 }
 
-/* "true", "false", or NULL. */
-static const char *read_switch(const char *text)
-{
-    static const char *const yes[] = {"1", "t", "T", "TRUE", "true", "True"};
-    static const char *const no[] = {"0", "f", "F", "FALSE", "false", "False"};
-
-    for (size_t i = 0; i < MIG_ARRAY_SIZE(yes); i++) {
-        if (strcmp(text, yes[i]) == 0) {
-            return "true";
-        }
-        if (strcmp(text, no[i]) == 0) {
-            return "false";
-        }
-    }
-    return NULL;
-}
-
 /* The words of the command line, and how far they are read. */
 struct words {
     int count, at;
@@ -135,7 +118,7 @@ static bool fail(struct words *words, const char *what, const char *word)
 static bool set_flag(struct words *words, enum parted_flag flag, const char *value)
 {
     if (flags[flag].is_switch) {
-        const char *read = value ? read_switch(value) : "true";
+        const char *read = value ? mig_text_switch(value) : "true";
 
         words->arguments->values[flag] = read ? read : "false";
         return read || fail(words, "invalid boolean value for flag", flags[flag].name);
@@ -252,7 +235,7 @@ static void read_variables(struct words *words)
         if (!value || !*value) {
             continue;
         }
-        words->arguments->values[i] = flags[i].is_switch ? read_switch(value) : value;
+        words->arguments->values[i] = flags[i].is_switch ? mig_text_switch(value) : value;
         if (!words->arguments->values[i]) {
             fail(words, "not a boolean value in environment variable", name);
         }

@@ -19,20 +19,16 @@
 
 /* --- kinds --- */
 
+/* Also the words that people write in settings files. */
 static const char *read_switch(const char *text)
 {
-    static const char *const yes[] = {"1", "t", "T", "TRUE", "true", "True", "yes", "on"};
-    static const char *const no[] = {"0", "f", "F", "FALSE", "false", "False", "no", "off"};
-
-    for (size_t i = 0; i < MIG_ARRAY_SIZE(yes); i++) {
-        if (strcmp(text, yes[i]) == 0) {
-            return "true";
-        }
-        if (strcmp(text, no[i]) == 0) {
-            return "false";
-        }
+    if (strcmp(text, "yes") == 0 || strcmp(text, "on") == 0) {
+        return "true";
     }
-    return NULL;
+    if (strcmp(text, "no") == 0 || strcmp(text, "off") == 0) {
+        return "false";
+    }
+    return mig_text_switch(text);
 }
 
 /* True when the `length` characters at `word` are one of "a|b|c". */

@@ -158,14 +158,11 @@ static int refuse(struct mig_dp_config_maker *maker, const char *text, const cha
 /* The spellings that Go's flag package takes. */
 static int parse_bool(struct mig_dp_config_maker *maker, const char *text, bool *ret)
 {
-    static const char *const yes[] = {"1", "t", "T", "true", "TRUE", "True"};
-    static const char *const no[] = {"0", "f", "F", "false", "FALSE", "False"};
+    const char *word = mig_text_switch(text);
 
-    for (size_t i = 0; i < MIG_ARRAY_SIZE(yes); i++) {
-        if (strcmp(text, yes[i]) == 0 || strcmp(text, no[i]) == 0) {
-            *ret = strcmp(text, yes[i]) == 0;
-            return MIG_OK;
-        }
+    if (word) {
+        *ret = strcmp(word, "true") == 0;
+        return MIG_OK;
     }
     return refuse(maker, text, "true or false");
 }

@@ -190,9 +190,24 @@ static void test_memory_is_given_back_and_nothing_is_lost(void **state)
     free(heap);
 }
 
+static void test_switch_words(void **state)
+{
+    static const char *const on[] = {"1", "t", "T", "TRUE", "true", "True"};
+    static const char *const off[] = {"0", "f", "F", "FALSE", "false", "False"};
+    static const char *const neither[] = {"", "tRUE", "yes", "2", "true ", "10"};
+
+    (void)state;
+    for (unsigned i = 0; i < 6; i++) {
+        assert_string_equal(mig_text_switch(on[i]), "true");
+        assert_string_equal(mig_text_switch(off[i]), "false");
+        assert_null(mig_text_switch(neither[i]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_switch_words),
         cmocka_unit_test(test_error_is_cut_not_overrun),
         cmocka_unit_test(test_error_may_be_null_and_may_quote_itself),
         cmocka_unit_test(test_buffer_limit_sticks),
