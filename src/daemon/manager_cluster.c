@@ -318,28 +318,25 @@ static void clients_listed(int status, const char *resource_version, const struc
     task_answer(&pods->task, &event, NULL);
 }
 
-/* Nothing to list or delete where there is no cluster. */
-static bool answer_without_cluster(struct manager_role *role,
-                                   const struct mig_manager_action *action)
+/* NULL when it is answered already: there is no memory, or no cluster, so nothing to list. */
+static struct pods_task *pods_task_new(struct manager_role *role,
+                                       const struct mig_manager_action *action)
 {
     const struct role_later later = {.id = action->id, .status = 200};
 
     if (!role->options.kube) {
         role_answer_later(role, &later);
+        return NULL;
     }
-    return !role->options.kube;
+    return task_new(role, action, sizeof(struct pods_task), pods_release);
 }
 
 void cluster_list_client_pods(struct manager_role *role, const struct mig_manager_action *action)
 {
-    struct pods_task *pods;
+    struct pods_task *pods = pods_task_new(role, action);
     struct mig_error error;
     int rc;
 
-    if (answer_without_cluster(role, action)) {
-        return;
-    }
-    pods = task_new(role, action, sizeof(*pods), pods_release);
     if (!pods) {
         return;
     }
@@ -414,14 +411,10 @@ void cluster_delete_pods(struct manager_role *role, const struct mig_manager_act
         [MIG_MANAGER_PODS_PLUGIN] =
             "app in (nvidia-device-plugin-daemonset,gpu-feature-discovery,nvidia-dcgm-exporter)",
     };
-    struct pods_task *pods;
+    struct pods_task *pods = pods_task_new(role, action);
     struct mig_error error;
     int rc;
 
-    if (answer_without_cluster(role, action)) {
-        return;
-    }
-    pods = task_new(role, action, sizeof(*pods), pods_release);
     if (!pods) {
         return;
     }
