@@ -16,6 +16,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -23,8 +24,11 @@ import unittest
 import images
 import peers
 from api import Api, Refused
-from layout import API_URL, BUILD, HERE, PROGRAMS, Cluster
+from layout import API_URL, BUILD, HERE, PROGRAMS, SOURCE, Cluster
 from supervise import ask
+
+sys.path.insert(0, str(SOURCE / "tests"))
+from patience import until  # noqa: E402  # pylint: disable=unused-import
 
 COMMAND = str(HERE / "cluster")
 IMAGE = "migd.test/busybox:1"
@@ -50,18 +54,6 @@ def call(*argv, text=None, limit_s=LIMIT_S, env=None):
     """Runs a command; returns the completed process."""
     return subprocess.run([str(word) for word in argv], input=text, capture_output=True, text=True,
                           timeout=limit_s, check=False, env=env)
-
-
-def until(check, what, limit_s=LIMIT_S, pause_s=0.1):
-    """Waits until `check` returns something true, and returns that."""
-    deadline = time.monotonic() + limit_s
-    while True:
-        value = check()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"after {limit_s} s, not yet: {what() if callable(what) else what}")
-        time.sleep(pause_s)
 
 
 class UnixConnection(http.client.HTTPConnection):

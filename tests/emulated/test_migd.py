@@ -13,22 +13,12 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import tap  # noqa: E402
 from node import BUILD, CONFIG, Node, run  # noqa: E402
+from patience import until  # noqa: E402
 
 MIGD = os.path.join(BUILD, "src/daemon/migd")
 MANAGER = os.path.join(BUILD, "src/daemon/nvidia-mig-manager")
 LIMIT_S = 30
 BALANCED = ["1g.6gb", "1g.6gb", "2g.12gb"]
-
-
-def until(check, what, limit_s=LIMIT_S):
-    deadline = time.monotonic() + limit_s
-    while True:
-        value = check()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {limit_s} s: {what() if callable(what) else what}")
-        time.sleep(0.05)
 
 
 def children(pid):
