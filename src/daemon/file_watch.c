@@ -1,29 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * inotify on the file's folder says that something happened; what happened is seen by looking. A
- * slow timer looks as well: a symbolic link may lead into a folder that is not watched, and the
- * folder may not exist yet. Looking is a stat(); the file is read when that differs, and told when
- * its content does.
+ * Looking at a file whenever its folder is worth a look (folder_watch.h) is a stat(); the file is
+ * read when that differs, and told when its content does.
  */
 #include "daemon/file_watch.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "daemon/folder_watch.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#define LOOK_MS 5000u
-#define SETTLE_MS 50u /* a writer's steps come together */
-
 struct file_watch {
-    char *path, *folder;
+    struct folder_watch folder;
+    char *path;
     size_t max;
     file_watch_changed *changed;
     void *data;
-    uv_fs_event_t event;
-    uv_timer_t timer;
-    unsigned open_handles;
-    bool event_works, told, told_error;
+    bool told, told_error;
     struct stat seen;
     char *text;
     size_t size;
@@ -47,8 +41,9 @@ static void tell_error(struct file_watch *watch, const struct mig_error *error)
     }
 }
 
-static void look(struct file_watch *watch)
+static void look(void *data)
 {
+    struct file_watch *watch = data;
     MIG_AUTO_FREE char *text = NULL;
     struct mig_error error;
     struct stat now;
@@ -78,60 +73,43 @@ static void look(struct file_watch *watch)
     watch->changed(watch->path, watch->text, watch->size, NULL, watch->data);
 }
 
-static void timer_fired(uv_timer_t *timer);
-
-static void something_happened(uv_fs_event_t *event, const char *name, int events, int status)
-{
-    struct file_watch *watch = event->data;
-
-    (void)name;
-    (void)events;
-    if (status < 0) {
-        watch->event_works = false;
-        (void)uv_fs_event_stop(event);
-    }
-    (void)uv_timer_start(&watch->timer, timer_fired, SETTLE_MS, LOOK_MS);
-}
-
-static void timer_fired(uv_timer_t *timer)
-{
-    struct file_watch *watch = timer->data;
-
-    if (!watch->event_works) {
-        watch->event_works =
-            uv_fs_event_start(&watch->event, something_happened, watch->folder, 0) == 0;
-    }
-    look(watch);
-}
-
 void file_watch_again(struct file_watch *watch)
 {
     watch->told = watch->told_error = false;
     watch->seen = (struct stat){0};
-    (void)uv_timer_start(&watch->timer, timer_fired, 0, LOOK_MS);
+    folder_watch_again(&watch->folder);
 }
 
-static void release(struct file_watch *watch)
+static void release(void *data)
 {
+    struct file_watch *watch = data;
+
     free(watch->path);
-    free(watch->folder);
     free(watch->text);
     free(watch);
+}
+
+/* The folder of a path; NULL = no memory. */
+static char *folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return !slash          ? strdup(".")
+           : slash == path ? strdup("/")
+                           : strndup(path, (size_t)(slash - path));
 }
 
 int file_watch_new(uv_loop_t *loop, const char *path, size_t max, file_watch_changed *changed,
                    void *data, struct file_watch **ret, struct mig_error *error)
 {
     struct file_watch *watch = calloc(1, sizeof(*watch));
-    const char *slash = strrchr(path, '/');
+    MIG_AUTO_FREE char *folder = folder_of(path);
+    int rc;
 
     if (watch) {
         watch->path = strdup(path);
-        watch->folder = !slash          ? strdup(".")
-                        : slash == path ? strdup("/")
-                                        : strndup(path, (size_t)(slash - path));
     }
-    if (!watch || !watch->path || !watch->folder) {
+    if (!watch || !watch->path || !folder) {
         if (watch) {
             release(watch);
         }
@@ -140,29 +118,18 @@ int file_watch_new(uv_loop_t *loop, const char *path, size_t max, file_watch_cha
     watch->max = max;
     watch->changed = changed;
     watch->data = data;
-    (void)uv_timer_init(loop, &watch->timer);
-    (void)uv_fs_event_init(loop, &watch->event);
-    watch->timer.data = watch->event.data = watch;
-    watch->open_handles = 2;
-    (void)uv_timer_start(&watch->timer, timer_fired, 0, LOOK_MS);
+    rc = folder_watch_start(&watch->folder, loop, folder, look, watch, error);
+    if (rc < 0) {
+        release(watch);
+        return rc;
+    }
     *ret = watch;
     return 0;
-}
-
-static void handle_closed(uv_handle_t *handle)
-{
-    struct file_watch *watch = handle->data;
-
-    watch->open_handles--;
-    if (watch->open_handles == 0) {
-        release(watch);
-    }
 }
 
 void file_watch_free(struct file_watch *watch)
 {
     if (watch) {
-        uv_close((uv_handle_t *)&watch->event, handle_closed);
-        uv_close((uv_handle_t *)&watch->timer, handle_closed);
+        folder_watch_stop(&watch->folder, release);
     }
 }
