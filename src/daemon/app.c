@@ -48,12 +48,20 @@ static void gpu_reset(const char *gpu_uuid, void *data)
     deviceplugin_role_reset(app->deviceplugin, gpu_uuid);
 }
 
-static void share_strategy(const char *strategy, void *data)
+static void share_policy(const struct manager_role_policy *policy, void *data)
 {
     const struct app *app = data;
 
-    deviceplugin_role_strategy(app->deviceplugin, strategy);
-    role_labels_set_strategy(app->labels, strategy);
+    deviceplugin_role_strategy(app->deviceplugin, policy->strategy);
+    deviceplugin_role_policy(app->deviceplugin, policy->plugin_map, policy->plugin_default);
+    role_labels_set_strategy(app->labels, policy->strategy);
+}
+
+static void share_object(const json_t *node, void *data)
+{
+    const struct app *app = data;
+
+    deviceplugin_role_object(app->deviceplugin, node);
 }
 
 static void share_settings(const struct mig_dp_config *config, void *data)
@@ -106,6 +114,9 @@ static int start_roles(struct app *app, struct mig_error *error)
         .loop = &app->loop,
         .values = &app->values,
         .helper = app->helper,
+        .kube = app->kube,
+        .node_name = app->node_name,
+        .has_manager = daemon_value_has(&app->values, DAEMON_ROLES, "manager"),
         .counters = app->counters,
         .settings = share_settings,
         .data = app,
@@ -200,7 +211,8 @@ static int start_manager(struct app *app, struct mig_error *error)
         .withhold = withhold,
         .snapshot = share_node,
         .reset = gpu_reset,
-        .strategy = share_strategy,
+        .policy = share_policy,
+        .object = share_object,
         .stopped = manager_stopped,
         .data = app,
     };
@@ -302,7 +314,8 @@ static bool needs_restart(enum daemon_option_id id)
 {
     return daemon_options[id].group == DAEMON_GROUP_HOST || id == DAEMON_KUBECONFIG ||
            id == DAEMON_NODE_NAME || id == DAEMON_POD_NAMESPACE || id == DAEMON_USER ||
-           id == DAEMON_LISTEN || id == DAEMON_ROLES;
+           id == DAEMON_LISTEN || id == DAEMON_ROLES || id == DAEMON_PLUGIN_CONFIG_FILE ||
+           (id >= DAEMON_PLUGIN_CONFIG_DIR && id <= DAEMON_PLUGIN_CONFIG_FALLBACK);
 }
 
 /* True when the manager has to be made anew. */

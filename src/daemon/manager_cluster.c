@@ -429,26 +429,11 @@ void cluster_delete_pods(struct manager_role *role, const struct mig_manager_act
 
 void cluster_event(struct manager_role *role, const struct mig_manager_action *action)
 {
-    const struct mig_kube_regarding node = {
-        .api_version = "v1",
-        .kind = "Node",
-        .name = role->options.node_name,
-        .uid = role->options.node_name,
-    };
-    const struct mig_kube_recorder_options options = {.component = "migd",
-                                                      .instance = role->options.node_name};
-    bool warning = action->level == MIG_MANAGER_WARNING;
-    struct mig_error error;
-
-    if (!role->options.kube) {
-        return;
+    if (role->options.kube && !role->events) {
+        role->events = own_node_events_new(role->options.kube, role->options.node_name);
     }
-    if (!role->recorder &&
-        mig_kube_recorder_new(role->options.kube, &options, &role->recorder, &error) < 0) {
-        log_error(LOG_LEVEL_WARNING, "manager", &error, "no events");
-        return;
-    }
-    mig_kube_record(role->recorder, &node, warning, action->reason, "Reconfigure", action->text);
+    own_node_event(role->events, action->level == MIG_MANAGER_WARNING, action->reason,
+                   "Reconfigure", action->text);
 }
 
 /* --- the generated ConfigMap --- */
@@ -591,8 +576,8 @@ static void publish_closed(uv_handle_t *handle)
 
 void cluster_release(struct manager_role *role)
 {
-    mig_kube_recorder_free(role->recorder);
-    role->recorder = NULL;
+    own_node_events_free(role->events);
+    role->events = NULL;
     if (role->publish) {
         mig_kube_cancel(role->publish->call);
         uv_close((uv_handle_t *)&role->publish->timer, publish_closed);

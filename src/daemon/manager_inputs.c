@@ -9,7 +9,6 @@
 #include "daemon/log.h"
 #include "daemon/manager_internal.h"
 #include "kube/objects.h"
-#include "kube/path.h"
 #include <string.h>
 
 #define POLICIES "/apis/nvidia.com/v1/clusterpolicies"
@@ -106,6 +105,13 @@ static void feed_online(struct manager_role *role, bool online)
     role_feed(role, &event);
 }
 
+static void tell_object(const struct manager_role *role, const json_t *object)
+{
+    if (role->options.object) {
+        role->options.object(object, role->options.data);
+    }
+}
+
 static void node_event(enum mig_kube_watch_event what, json_t *object,
                        const struct mig_error *error, void *data)
 {
@@ -115,6 +121,7 @@ static void node_event(enum mig_kube_watch_event what, json_t *object,
     case MIG_KUBE_ADDED:
     case MIG_KUBE_MODIFIED:
         role->node_known = true;
+        tell_object(role, object);
         inputs_read_object(object, feed_object, role);
         break;
     case MIG_KUBE_DELETED:
@@ -126,6 +133,7 @@ static void node_event(enum mig_kube_watch_event what, json_t *object,
         if (!role->node_known) {
             log_write(LOG_LEVEL_WARNING, "manager", NULL, 0, "the cluster has no node '%s' (yet)",
                       role->options.node_name);
+            tell_object(role, NULL);
             feed_no_object(role);
         }
         feed_online(role, true);
@@ -137,20 +145,6 @@ static void node_event(enum mig_kube_watch_event what, json_t *object,
     default:
         break;
     }
-}
-
-static int watch_node(struct manager_role *role, struct mig_error *error)
-{
-    char selector[MIG_MANAGER_NAME_SIZE + 32];
-    const struct mig_kube_watch_options options = {
-        .path = "/api/v1/nodes",
-        .field_selector = selector,
-        .event = node_event,
-        .data = role,
-    };
-
-    snprintf(selector, sizeof(selector), "metadata.name=%s", role->options.node_name);
-    return mig_kube_watch_new(role->options.kube, &options, &role->node_watch, error);
 }
 
 /* --- configs --- */
@@ -182,65 +176,35 @@ static void default_file_changed(const char *path, const char *text, size_t size
     feed_config(data, MIG_MANAGER_SOURCE_DEFAULT_FILE, path, text, size, error);
 }
 
-static void map_missing(struct manager_role *role, const char *why)
-{
-    struct mig_error error;
-
-    (void)mig_error_set(&error, MIG_E_CONFIG, MIG_DOMAIN_NONE, 0, "ConfigMap '%s/%s' %s",
-                        mig_kube_namespace(role->options.kube), role->map_name, why);
-    feed_config(role, MIG_MANAGER_SOURCE_CONFIG_MAP, role->map_name, NULL, 0, &error);
-}
-
-static void map_event(enum mig_kube_watch_event what, json_t *object, const struct mig_error *error,
-                      void *data)
+static void map_changed(const char *name, json_t *values, const struct mig_error *error, void *data)
 {
     struct manager_role *role = data;
-    const json_t *text;
+    const json_t *text = json_object_get(values, MAP_KEY);
+    struct mig_error missing;
 
-    (void)error;
-    if (what == MIG_KUBE_DELETED) {
-        role->map_known = false;
-        map_missing(role, "was deleted");
-    } else if (what == MIG_KUBE_SYNCED && !role->map_known) {
-        map_missing(role, "is not there");
-    } else if (what == MIG_KUBE_ADDED || what == MIG_KUBE_MODIFIED) {
-        role->map_known = true;
-        text = json_object_get(json_object_get(object, "data"), MAP_KEY);
-        if (!json_is_string(text)) {
-            map_missing(role, "has no key " MAP_KEY);
-            return;
-        }
-        feed_config(role, MIG_MANAGER_SOURCE_CONFIG_MAP, role->map_name, json_string_value(text),
-                    json_string_length(text), NULL);
+    if (!error && !json_is_string(text)) {
+        (void)mig_error_set(&missing, MIG_E_CONFIG, MIG_DOMAIN_NONE, 0,
+                            "ConfigMap '%s/%s' has no key " MAP_KEY,
+                            mig_kube_namespace(role->options.kube), name);
+        error = &missing;
     }
+    feed_config(role, MIG_MANAGER_SOURCE_CONFIG_MAP, name, json_string_value(text),
+                json_string_length(text), error);
 }
 
 /* Follows another ConfigMap; "" = none. */
 static void watch_map(struct manager_role *role, const char *name)
 {
-    MIG_AUTO_KUBE_PATH struct mig_kube_path path;
-    char selector[MIG_MANAGER_NAME_SIZE + 32];
-    struct mig_kube_watch_options options = {
-        .field_selector = selector, .event = map_event, .data = role};
     struct mig_error error;
 
-    mig_kube_path_init(&path, "/api/v1");
-    if (strcmp(role->map_name, name) == 0 && (role->map_watch || !name[0])) {
+    if (strcmp(map_watch_name(role->map_watch), name) == 0) {
         return;
     }
-    mig_kube_watch_free(role->map_watch);
+    map_watch_free(role->map_watch);
     role->map_watch = NULL;
-    role->map_known = false;
-    (void)mig_text_copy(role->map_name, sizeof(role->map_name), name);
-    if (!name[0]) {
-        return;
-    }
-    mig_kube_path_resource(&path, mig_kube_namespace(role->options.kube), "configmaps");
-    options.path = mig_kube_path_text(&path, &error);
-    snprintf(selector, sizeof(selector), "metadata.name=%s", role->map_name);
-    if (!options.path ||
-        mig_kube_watch_new(role->options.kube, &options, &role->map_watch, &error) < 0) {
-        log_error(LOG_LEVEL_ERROR, "manager", &error, "could not follow ConfigMap '%s'", name);
+    if (name[0] &&
+        map_watch_new(role->options.kube, name, map_changed, role, &role->map_watch, &error) < 0) {
+        log_error(LOG_LEVEL_ERROR, "manager", &error, "no configs from a ConfigMap");
     }
 }
 
@@ -256,12 +220,17 @@ static void feed_policy(struct manager_role *role, const json_t *object)
         .default_config = text_in(config, "default"),
     };
     const struct mig_manager_event event = {.kind = MIG_MANAGER_POLICY, .policy = &policy};
+    const json_t *plugin = json_object_get(json_object_get(spec, "devicePlugin"), "config");
+    const struct manager_role_policy others = {
+        .strategy = text_in(json_object_get(spec, "mig"), "strategy"),
+        .plugin_map = text_in(plugin, "name"),
+        .plugin_default = text_in(plugin, "default"),
+    };
 
     watch_map(role, policy.config_map);
     role_feed(role, &event);
-    if (role->options.strategy) {
-        role->options.strategy(text_in(json_object_get(spec, "mig"), "strategy"),
-                               role->options.data);
+    if (role->options.policy) {
+        role->options.policy(&others, role->options.data);
     }
 }
 
@@ -410,7 +379,8 @@ int inputs_start(struct manager_role *role, struct mig_error *error)
     if (role->options.values->texts[DAEMON_CLUSTER_POLICY][0] == 'y') {
         inputs_look_for_policy(role, 0);
     }
-    return watch_node(role, error);
+    return own_node_watch(role->options.kube, role->options.node_name, node_event, role,
+                          &role->node_watch, error);
 }
 
 void inputs_stop(struct manager_role *role)
@@ -420,8 +390,9 @@ void inputs_stop(struct manager_role *role)
     role->config_file = role->default_file = NULL;
     mig_kube_watch_free(role->node_watch);
     mig_kube_watch_free(role->policy_watch);
-    mig_kube_watch_free(role->map_watch);
-    role->node_watch = role->policy_watch = role->map_watch = NULL;
+    map_watch_free(role->map_watch);
+    role->node_watch = role->policy_watch = NULL;
+    role->map_watch = NULL;
     mig_kube_cancel(role->policy_call);
     role->policy_call = NULL;
     (void)uv_timer_stop(&role->policy_timer);

@@ -7,9 +7,9 @@
 #include "daemon/file_watch.h"
 #include "daemon/local_node.h"
 #include "daemon/manager_role.h"
+#include "daemon/map_watch.h"
+#include "daemon/own_node.h"
 #include "daemon/record.h"
-#include "kube/events.h"
-#include "kube/watch.h"
 
 #define ROLE_LATER_MAX 128u
 
@@ -47,16 +47,16 @@ struct manager_role {
     /* inputs */
     struct mig_node *node; /* the machine's snapshot */
     struct file_watch *config_file, *default_file;
-    struct mig_kube_watch *node_watch, *policy_watch, *map_watch;
-    bool node_known, map_known, policy_told;
+    struct mig_kube_watch *node_watch, *policy_watch;
+    struct map_watch *map_watch;
+    bool node_known, policy_told;
     json_t *policy; /* the ClusterPolicy that counts */
-    char map_name[MIG_MANAGER_NAME_SIZE];
     uv_timer_t policy_timer;
     struct mig_kube_call *policy_call;
     struct local_node local;
 
     /* outputs */
-    struct mig_kube_recorder *recorder;
+    struct own_node_events *events;
     struct role_publish *publish;
     char wanted[MIG_MANAGER_NAME_SIZE], state[32], message[MIG_MANAGER_MESSAGE_SIZE];
     uint32_t failure_count;

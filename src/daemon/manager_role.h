@@ -15,6 +15,12 @@
 
 struct manager_role;
 
+/* "" = nothing is said. */
+struct manager_role_policy {
+    const char *strategy;                    /* spec.mig.strategy */
+    const char *plugin_map, *plugin_default; /* spec.devicePlugin.config: name, default */
+};
+
 struct manager_role_options {
     uv_loop_t *loop;
     const struct daemon_values *values; /* borrowed until manager_role_free */
@@ -31,8 +37,10 @@ struct manager_role_options {
     /* A change of our own has reset this GPU. Comes after the snapshot in which that is seen. May
      * be NULL. */
     void (*reset)(const char *gpu_uuid, void *data);
-    /* `spec.mig.strategy` of ClusterPolicy; "" = none is said. May be NULL. */
-    void (*strategy)(const char *strategy, void *data);
+    /* What others need of the ClusterPolicy; also when there is none. May be NULL. */
+    void (*policy)(const struct manager_role_policy *policy, void *data);
+    /* The Node object, whenever it is another one; NULL = the cluster has none. May be NULL. */
+    void (*object)(const json_t *node, void *data);
     /* manager_role_stop is through. */
     void (*stopped)(void *data);
     void *data;

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The device plugin in migd. What needs privileges goes to the helper; what happens goes to the
- * log; a config file that cannot be read or is wrong leaves the settings as they were.
+ * log; a config file that cannot be read or is wrong leaves the settings as they were. Which of
+ * several configs counts is decided in plugin_select.c; until then nothing is announced.
  */
 #include "daemon/role_deviceplugin.h"
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "daemon/config_set.h"
 #include "daemon/file_watch.h"
 #include "daemon/log.h"
+#include "daemon/plugin_select.h"
 #include "exporter/own.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -23,8 +26,10 @@ struct deviceplugin_role {
     char driver_root[MIG_DP_PATH_SIZE], dev_root[MIG_DP_PATH_SIZE]; /* as this process sees them */
     const struct mig_dp_config *config;                             /* the plugin's */
     struct file_watch *file;
-    char *text; /* of the config file; NULL = none */
-    size_t text_size;
+    struct plugin_select *select; /* NULL: nothing to select from */
+    bool held;                    /* until it is known which config counts */
+    const struct mig_node *node;  /* for then; borrowed */
+    struct config_item file_text; /* the config file; text NULL = none */
     enum mig_dp_strategy policy_strategy;
     bool has_policy_strategy;
 };
@@ -74,14 +79,14 @@ static void tell_settings(const struct deviceplugin_role *role, const struct mig
     }
 }
 
-static int make_config(const struct deviceplugin_role *role, struct mig_dp_config **ret,
-                       struct mig_error *error)
+static int make_config(const struct deviceplugin_role *role, const struct config_item *file,
+                       struct mig_dp_config **ret, struct mig_error *error)
 {
     struct mig_dp_flag flags[FLAGS_MAX];
     struct mig_dp_sources sources = {
-        .file_name = role->text ? role->options.values->texts[DAEMON_PLUGIN_CONFIG_FILE] : NULL,
-        .text = role->text,
-        .size = role->text_size,
+        .file_name = file->name,
+        .text = file->text,
+        .size = file->size,
         .environment = variable,
         .flags = flags,
         .flag_count = make_flags(role->options.values, flags),
@@ -97,43 +102,137 @@ static int make_config(const struct deviceplugin_role *role, struct mig_dp_confi
     return rc;
 }
 
-void deviceplugin_role_reload(struct deviceplugin_role *role)
+static int apply_config(struct deviceplugin_role *role, const struct config_item *file,
+                        struct mig_error *error)
 {
     struct mig_dp_config *config = NULL;
+    int rc = make_config(role, file, &config, error);
+
+    if (rc == 0) {
+        role->config = config;
+        mig_deviceplugin_reload(role->plugin, config);
+    }
+    return rc;
+}
+
+static void tell_old_settings(const struct deviceplugin_role *role, const struct mig_error *error)
+{
+    log_error(LOG_LEVEL_ERROR, AREA, error, "the old settings of the device plugin stay");
+    mig_counter_add(role->options.counters, &mig_count_config_errors, 1, NULL);
+}
+
+void deviceplugin_role_reload(struct deviceplugin_role *role)
+{
     struct mig_error error = {0};
 
-    if (!role) {
-        return;
+    if (role && apply_config(role, &role->file_text, &error) < 0) {
+        tell_old_settings(role, &error);
     }
-    if (make_config(role, &config, &error) < 0) {
-        log_error(LOG_LEVEL_ERROR, AREA, &error, "the old settings of the device plugin stay");
-        mig_counter_add(role->options.counters, &mig_count_config_errors, 1, NULL);
-        return;
+}
+
+static void release_text(struct config_item *file)
+{
+    free(file->name);
+    free(file->text);
+    *file = (struct config_item){0};
+}
+
+/* The text becomes the file's if it makes sense; what is there already changes nothing. */
+static int take_text(struct deviceplugin_role *role, const char *name, const char *text,
+                     size_t size, struct mig_error *error)
+{
+    struct config_item file = {.size = size};
+    const char *old = role->file_text.text;
+    int rc;
+
+    if ((!text && !old) ||
+        (text && old && size == role->file_text.size && memcmp(text, old, size) == 0)) {
+        return 0;
     }
-    role->config = config;
-    mig_deviceplugin_reload(role->plugin, config);
+    if (text) {
+        file.name = strdup(name);
+        file.text = malloc(size + 1);
+        if (!file.name || !file.text) {
+            release_text(&file);
+            return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not read '%s'", name);
+        }
+        memcpy(file.text, text, size);
+        file.text[size] = '\0';
+    }
+    rc = apply_config(role, &file, error);
+    if (rc < 0) {
+        release_text(&file);
+        return rc;
+    }
+    release_text(&role->file_text);
+    role->file_text = file;
+    return 0;
 }
 
 static void file_changed(const char *path, const char *text, size_t size,
                          const struct mig_error *error, void *data)
 {
     struct deviceplugin_role *role = data;
-    char *copy;
+    struct mig_error wrong = {0};
 
+    if (!error && take_text(role, path, text, size, &wrong) < 0) {
+        error = &wrong;
+    }
     if (error) {
-        log_error(LOG_LEVEL_WARNING, AREA, error, "the old settings of the device plugin stay");
-        mig_counter_add(role->options.counters, &mig_count_config_errors, 1, NULL);
-        return;
+        tell_old_settings(role, error);
+    } else {
+        log_write(LOG_LEVEL_INFO, AREA, NULL, 0, "settings from %s", path);
     }
-    copy = strdup(text);
-    if (!copy) {
-        return;
+}
+
+/* ---- the config that is selected ---- */
+
+static int use_selected(const char *name, const char *text, size_t size, struct mig_error *error,
+                        void *data)
+{
+    return take_text(data, name, text, size, error);
+}
+
+static void selection_settled(void *data)
+{
+    struct deviceplugin_role *role = data;
+
+    role->held = false;
+    mig_deviceplugin_update(role->plugin, role->node);
+}
+
+static int start_selection(struct deviceplugin_role *role, struct mig_error *error)
+{
+    const struct plugin_select_options options = {
+        .loop = role->options.loop,
+        .values = role->options.values,
+        .kube = role->options.kube,
+        .node_name = role->options.node_name,
+        .counters = role->options.counters,
+        .has_manager = role->options.has_manager,
+        .use = use_selected,
+        .settled = selection_settled,
+        .data = role,
+    };
+    int rc = plugin_select_new(&options, &role->select, error);
+
+    role->held = rc == 0 && role->select;
+    return rc;
+}
+
+void deviceplugin_role_object(struct deviceplugin_role *role, const json_t *node)
+{
+    if (role) {
+        plugin_select_object(role->select, node);
     }
-    log_write(LOG_LEVEL_INFO, AREA, NULL, 0, "settings from %s", path);
-    free(role->text);
-    role->text = copy;
-    role->text_size = size;
-    deviceplugin_role_reload(role);
+}
+
+void deviceplugin_role_policy(struct deviceplugin_role *role, const char *map,
+                              const char *default_name)
+{
+    if (role) {
+        plugin_select_policy(role->select, map, default_name);
+    }
 }
 
 void deviceplugin_role_strategy(struct deviceplugin_role *role, const char *strategy)
@@ -282,6 +381,9 @@ static void on_event(const struct mig_deviceplugin_event *event, void *data)
 void deviceplugin_role_update(struct deviceplugin_role *role, const struct mig_node *node)
 {
     if (role) {
+        role->node = node;
+    }
+    if (role && !role->held) {
         mig_deviceplugin_update(role->plugin, node);
     }
 }
@@ -354,7 +456,7 @@ static int start(struct deviceplugin_role *role, struct mig_error *error)
         .data = role,
     };
     const char *path = values->texts[DAEMON_PLUGIN_CONFIG_FILE];
-    int rc = make_config(role, &config, error);
+    int rc = make_config(role, &role->file_text, &config, error);
 
     set_view(values, DAEMON_DRIVER_ROOT_CTR_PATH, role->driver_root);
     set_view(values, DAEMON_DEV_ROOT_CTR_PATH, role->dev_root);
@@ -370,7 +472,7 @@ static int start(struct deviceplugin_role *role, struct mig_error *error)
         rc = file_watch_new(role->options.loop, path, MIG_DP_CONFIG_BYTES_MAX, file_changed, role,
                             &role->file, error);
     }
-    return rc;
+    return rc < 0 ? rc : start_selection(role, error);
 }
 
 int deviceplugin_role_new(const struct deviceplugin_role_options *options,
@@ -396,9 +498,10 @@ int deviceplugin_role_new(const struct deviceplugin_role_options *options,
 void deviceplugin_role_free(struct deviceplugin_role *role)
 {
     if (role) {
+        plugin_select_free(role->select);
         file_watch_free(role->file);
         mig_deviceplugin_free(role->plugin);
-        free(role->text);
+        release_text(&role->file_text);
         free(role);
     }
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The device plugin's role: joins src/deviceplugin to the helper, to its config file and to the
- * log. Settings come from migd's options, the environment, the file, and the ClusterPolicy for the
- * strategy where nobody else says one.
+ * log. Settings come from migd's options, the environment, the file or the config that the node's
+ * label selects, and the ClusterPolicy for the strategy where nobody else says one.
  */
 #ifndef MIG_DAEMON_ROLE_DEVICEPLUGIN_H
 #define MIG_DAEMON_ROLE_DEVICEPLUGIN_H
@@ -11,6 +11,7 @@
 #include "daemon/options.h"
 #include "deviceplugin/plugin.h"
 #include "helper/helper.h"
+#include "kube/client.h"
 #include "manager/manager.h"
 
 struct deviceplugin_role;
@@ -19,6 +20,9 @@ struct deviceplugin_role_options {
     uv_loop_t *loop;
     const struct daemon_values *values; /* borrowed until free */
     struct mig_helper *helper;
+    struct mig_kube *kube;         /* NULL: no cluster */
+    const char *node_name;         /* borrowed, as values */
+    bool has_manager;              /* it tells of the node object and the ClusterPolicy */
     struct mig_counters *counters; /* may be NULL */
     /* Told at the start and whenever they are others; borrowed for the call. May be NULL. */
     void (*settings)(const struct mig_dp_config *config, void *data);
@@ -40,6 +44,12 @@ void deviceplugin_role_withhold(struct deviceplugin_role *role,
 
 /* `spec.mig.strategy` of the ClusterPolicy; "" = none. */
 void deviceplugin_role_strategy(struct deviceplugin_role *role, const char *strategy);
+
+/* The Node object (NULL: none) and spec.devicePlugin.config of the ClusterPolicy, as the manager
+ * tells them. */
+void deviceplugin_role_object(struct deviceplugin_role *role, const json_t *node);
+void deviceplugin_role_policy(struct deviceplugin_role *role, const char *map,
+                              const char *default_name);
 
 /* Reads the settings again. */
 void deviceplugin_role_reload(struct deviceplugin_role *role);

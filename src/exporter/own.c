@@ -72,6 +72,12 @@ const struct mig_counter mig_count_config_errors = {
     .name = "migd_config_errors_total",
     .help = "Settings or config files that were refused; the old ones stay in force.",
 };
+const struct mig_counter mig_count_plugin_config = {
+    .name = "migd_plugin_config_info",
+    .help = "The config of the device plugin that is in force, and what the node's label asks for.",
+    .kind = MIG_GAUGE,
+    .labels = {"config", "wanted"},
+};
 const struct mig_counter mig_count_label_writes = {
     .name = "migd_label_writes_total",
     .help = "Node labels written to a file, a NodeFeature or the node.",
@@ -101,6 +107,7 @@ static const struct mig_counter *const counters_all[] = {
     &mig_count_api_seconds,
     &mig_count_helper_restarts,
     &mig_count_config_errors,
+    &mig_count_plugin_config,
     &mig_count_label_writes,
     &mig_count_scrapes,
     &mig_count_scrape_seconds,

@@ -21,6 +21,7 @@ extern const struct mig_counter mig_count_api_requests;    /* method, status */
 extern const struct mig_counter mig_count_api_seconds;     /* method */
 extern const struct mig_counter mig_count_helper_restarts; /* */
 extern const struct mig_counter mig_count_config_errors;   /* */
+extern const struct mig_counter mig_count_plugin_config;   /* config, wanted; a gauge */
 extern const struct mig_counter mig_count_label_writes;    /* output, result */
 extern const struct mig_counter mig_count_scrapes;         /* result */
 extern const struct mig_counter mig_count_scrape_seconds;  /* */

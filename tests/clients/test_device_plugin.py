@@ -483,6 +483,33 @@ class MigdPlugin(KubeletCase):
         (self.scratch / "config.yaml").write_text(BASE.format("single", "envvar"), encoding="utf-8")
         self.sees(mig_1g__6gb=0, gpu=2)
 
+    def test_F3_F4_configs_in_a_folder(self):
+        """Laid out and changed as the kubelet does it with a ConfigMap; without a cluster the default counts"""
+        self.setup("A30")
+        self.create(0, "14", "14")
+        folder = self.scratch / "configs"
+
+        def mount(version, **configs):
+            (folder / version).mkdir(parents=True)
+            for name, strategy in configs.items():
+                (folder / version / name).write_text(BASE.format(strategy, "envvar"), encoding="utf-8")
+                if not (folder / name).is_symlink():
+                    (folder / name).symlink_to(f"..data/{name}")
+            (folder / "..new").symlink_to(version)
+            (folder / "..new").rename(folder / "..data")
+
+        mount("..1", slices="mixed", whole="none")
+        self.begin("--plugin-config-file", "", "--plugin-config-dir", folder,
+                   "--plugin-default-config", "slices")
+        self.sees(mig_1g__6gb=2)
+        mount("..2", slices="single", whole="none")
+        self.sees(mig_1g__6gb=0, gpu=2)
+        mount("..3", slices="nonsense", whole="none")
+        time.sleep(1)
+        self.sees(gpu=2)
+        self.log.seek(0)
+        self.assertIn("'nonsense' is not one of", self.log.read())
+
     def test_F5_sighup_reads_settings_again(self):
         self.setup("A30")
         self.create(0, "14", "14")

@@ -20,6 +20,7 @@ MESSAGE = "migd.dev/mig-config-message"
 NAMESPACE = "migd"
 DEPLOY = SOURCE / "deploy/overlays/standalone"
 FINAL = ("success", "failed")
+SMALL, LARGE = "nvidia.com/mig-1g.6gb", "nvidia.com/mig-2g.12gb"
 
 
 def deploy(cluster):
@@ -121,6 +122,20 @@ class MigdCase(ClusterCase):
         """GPU clients that are still told to stay away."""
         return [name for name, value in self.metadata().get("labels", {}).items()
                 if value == "paused-for-mig-change"]
+
+
+class DevicePluginCase(MigdCase):
+    """migd's device plugin and the kubelet's word of it."""
+
+    def allocatable(self):
+        status = self.cluster.api.get(f"/api/v1/nodes/{self.node}")["status"]
+        return {name: int(count) for name, count in status["allocatable"].items()
+                if name.startswith("nvidia.com/") and count != "0"}
+
+    def wait_slices(self, **wanted):
+        named = {{"small": SMALL, "large": LARGE}[name]: count for name, count in wanted.items()}
+        until(lambda: self.allocatable() == named,
+              lambda: f"{named}, but {self.allocatable()}\n{self.log()}")
 
 
 @unittest.skipUnless(MIGD_ARCHIVE.exists(), f"no {MIGD_ARCHIVE}: make image")

@@ -7,29 +7,18 @@ import re
 import time
 
 from cluster_case import HERE, pod, until
-from migd_case import MigdCase
+from migd_case import LARGE, SMALL, DevicePluginCase
 
 CONFIGS = str(HERE / "configs.yaml")
 ROUNDS = int(os.environ.get("MIGD_ROUNDS", "4"))
 REGISTER_S = 2.0
-SMALL, LARGE = "nvidia.com/mig-1g.6gb", "nvidia.com/mig-2g.12gb"
 SOCKET = "/var/lib/kubelet/device-plugins/kubelet.sock"
 
 
-class DevicePlugin(MigdCase):
+class DevicePlugin(DevicePluginCase):
     def begin(self, roles="manager,device-plugin"):
         self.start("--config-file", CONFIGS, "--roles", roles, "--mig-strategy", "mixed",
                    "--poll-interval", "200ms")
-
-    def allocatable(self):
-        status = self.cluster.api.get(f"/api/v1/nodes/{self.node}")["status"]
-        return {name: int(count) for name, count in status["allocatable"].items()
-                if name.startswith("nvidia.com/") and count != "0"}
-
-    def wait_slices(self, **wanted):
-        named = {{"small": SMALL, "large": LARGE}[name]: count for name, count in wanted.items()}
-        until(lambda: self.allocatable() == named,
-              lambda: f"{named}, but {self.allocatable()}\n{self.log()}")
 
     def log_of(self, name):
         return until(lambda: self.cluster.output("logs", name), f"{name} has no log").splitlines()
