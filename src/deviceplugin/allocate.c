@@ -351,6 +351,13 @@ static int find_slices(struct maker *maker, char *const *ids, size_t id_count)
                                  "could not allocate %.64s: %s has no such device%s", ids[i],
                                  maker->allocation->resource, slice ? " any more" : "");
         }
+        if (mig_dp_slice_is_withheld(slice, maker->allocation->withheld,
+                                     maker->allocation->withheld_count)) {
+            return mig_error_set(maker->error, MIG_E_BUSY, MIG_DOMAIN_NONE, 0,
+                                 "could not allocate %.64s: it is about to be changed, and the "
+                                 "kubelet had not heard of it yet",
+                                 ids[i]);
+        }
         if (slice->fail_above_one && id_count > 1) {
             return mig_error_set(maker->error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
                                  "request for '%s: %zu' too large: maximum request size for shared "

@@ -11,6 +11,7 @@
 #define MIG_DEVICEPLUGIN_ALLOCATE_H
 
 #include "deviceplugin/host.h"
+#include "deviceplugin/lists.h"
 #include "deviceplugin/resources.h"
 
 struct mig_dp_allocation {
@@ -19,12 +20,14 @@ struct mig_dp_allocation {
     const struct mig_dp_table *table;
     const char *resource;
     const char *unique; /* ends the name of an annotation; another one for each call */
+    const struct mig_dp_withheld *withheld; /* as of now, which the table may not show yet */
+    size_t withheld_count;
 };
 
 /*
  * Answers an AllocateRequest with an AllocateResponse; *ret is malloc'd. MIG_E_USAGE when a device
- * is not known, not there any more, or when more replicas are asked for than allowed: the message
- * is for the kubelet.
+ * is not known, not there any more, or when more replicas are asked for than allowed; MIG_E_BUSY
+ * when it is about to be changed. The message is for the kubelet.
  */
 int mig_dp_allocate(const struct mig_dp_allocation *allocation, const void *message, size_t size,
                     void **ret, size_t *ret_size, struct mig_error *error);

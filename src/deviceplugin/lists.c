@@ -165,18 +165,27 @@ int mig_dp_table_keep(struct mig_dp_table *table, const struct mig_dp_table *pre
     return MIG_OK;
 }
 
+bool mig_dp_slice_is_withheld(const struct mig_dp_slice *slice,
+                              const struct mig_dp_withheld *withheld, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(slice->gpu_uuid, withheld[i].gpu_uuid) == 0 &&
+            slice->gi_profile == withheld[i].gi_profile &&
+            (slice->gi_profile == MIG_DP_WHOLE_GPU || slice->start == withheld[i].start)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void mig_dp_table_withhold(struct mig_dp_table *table, const struct mig_dp_withheld *withheld,
                            size_t count)
 {
     for (uint32_t i = 0; i < table->slice_count; i++) {
         struct mig_dp_slice *slice = &table->slices[i];
 
-        for (size_t j = 0; !slice->unhealthy && j < count; j++) {
-            if (strcmp(slice->gpu_uuid, withheld[j].gpu_uuid) == 0 &&
-                slice->gi_profile == withheld[j].gi_profile &&
-                (slice->gi_profile == MIG_DP_WHOLE_GPU || slice->start == withheld[j].start)) {
-                set_unhealthy(slice, "is about to be changed: no new pod is given it");
-            }
+        if (!slice->unhealthy && mig_dp_slice_is_withheld(slice, withheld, count)) {
+            set_unhealthy(slice, "is about to be changed: no new pod is given it");
         }
     }
 }

@@ -27,6 +27,9 @@ struct mig_dp_withheld {
     uint8_t gi_profile, start; /* as in struct mig_gi; MIG_DP_WHOLE_GPU: the GPU as such */
 };
 
+bool mig_dp_slice_is_withheld(const struct mig_dp_slice *slice,
+                              const struct mig_dp_withheld *withheld, size_t count);
+
 /* Marks what is withheld as unhealthy. */
 void mig_dp_table_withhold(struct mig_dp_table *table, const struct mig_dp_withheld *withheld,
                            size_t count);

@@ -86,7 +86,9 @@ struct mig_dp_allocation plugin_allocation(const struct mig_deviceplugin *plugin
                                       .host = &plugin->options.host,
                                       .table = plugin->table,
                                       .resource = resource,
-                                      .unique = ""};
+                                      .unique = "",
+                                      .withheld = plugin->withheld,
+                                      .withheld_count = plugin->withheld_count};
 }
 
 void plugin_event(struct mig_deviceplugin *plugin, enum mig_deviceplugin_event_kind kind,

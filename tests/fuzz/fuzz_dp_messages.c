@@ -88,7 +88,11 @@ static void try_kubelet(uint8_t which, const void *bytes, size_t size)
         config = make_config();
         table = make_table(config);
     }
-    struct mig_dp_allocation allocation = {config, &host, table, "nvidia.com/gpu", "0"};
+    struct mig_dp_allocation allocation = {.config = config,
+                                           .host = &host,
+                                           .table = table,
+                                           .resource = "nvidia.com/gpu",
+                                           .unique = "0"};
 
     if (which == 0) {
         result = mig_dp_allocate(&allocation, bytes, size, &answer, &answer_size, &error);

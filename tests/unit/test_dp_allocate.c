@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "device_plugin.pb-c.h"
 #include "deviceplugin/allocate.h"
 #include "deviceplugin/cdi.h"
@@ -28,6 +29,8 @@ struct world {
     struct mig_dp_config *config;
     struct mig_dp_table *table;
     struct mig_dp_host host;
+    struct mig_dp_withheld withheld[2];
+    size_t withheld_count;
     char root[64];
 };
 
@@ -131,8 +134,9 @@ static void write_answer(const Dp__ContainerAllocateResponse *answer, char *text
 static int allocate(const struct world *world, const char *resource, const char *first,
                     const char *second, char *text, struct mig_error *error)
 {
-    struct mig_dp_allocation allocation = {world->config, &world->host, world->table, resource,
-                                           "0123"};
+    struct mig_dp_allocation allocation = {
+        world->config, &world->host,    world->table,         resource,
+        "0123",        world->withheld, world->withheld_count};
     char *ids[] = {mig_protobuf_text(first), mig_protobuf_text(second)};
     Dp__ContainerAllocateRequest container = DP__CONTAINER_ALLOCATE_REQUEST__INIT;
     Dp__ContainerAllocateRequest *containers[] = {&container};
@@ -307,6 +311,27 @@ static void K9_unknown_devices(void **state)
     world->table->slices[1].kept = true;
     assert_int_equal(allocate(world, THREE, "MIG-0-2-0", NULL, text, &error), MIG_E_USAGE);
     assert_non_null(strstr(error.message, "any more"));
+}
+
+/* The kubelet may have chosen it before it heard that it is to go. */
+static void K9_what_is_about_to_go(void **state)
+{
+    struct world *world = *state;
+    char text[TEXT_SIZE];
+    struct mig_error error = {0};
+
+    use(world, "flags: {migStrategy: mixed}");
+    world->withheld[0].gi_profile = world->table->slices[1].gi_profile;
+    world->withheld[0].start = world->table->slices[1].start;
+    (void)mig_text_copy(world->withheld[0].gpu_uuid, MIG_DP_ID_SIZE,
+                        world->table->slices[1].gpu_uuid);
+    world->withheld_count = 1;
+    assert_int_equal(allocate(world, THREE, "MIG-0-2-0", NULL, text, &error), MIG_E_BUSY);
+    assert_non_null(strstr(error.message, "MIG-0-2-0: it is about to be changed"));
+    assert_int_equal(allocate(world, THREE, "MIG-1-1-0", "MIG-0-2-0", text, &error), MIG_E_BUSY);
+    expect(world, THREE, "MIG-1-1-0", NULL, "env NVIDIA_VISIBLE_DEVICES=MIG-1-1-0; ");
+    world->withheld_count = 0;
+    expect(world, THREE, "MIG-0-2-0", NULL, "env NVIDIA_VISIBLE_DEVICES=MIG-0-2-0; ");
 }
 
 static void S2_more_than_one_replica(void **state)
@@ -565,6 +590,7 @@ int main(void)
         TEST(L9_imex_channel),
         TEST(K9_replicas_are_one_device),
         TEST(K9_unknown_devices),
+        TEST(K9_what_is_about_to_go),
         TEST(S2_more_than_one_replica),
         TEST(D1_both_sources_agree),
         TEST(D1_what_is_no_minor),
