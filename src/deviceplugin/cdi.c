@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define VERSION_BASE "0.3.0"
-#define VERSION_HOST_PATH "0.5.0" /* of device nodes */
+#define VERSION_LATER "0.5.0" /* hostPath of device nodes; names that begin with a digit */
 #define DEFAULT_HOOK "/usr/bin/nvidia-ctk"
 #define CLASS_NODES_MAX 4
 
@@ -338,12 +338,28 @@ static bool is_repeated(const struct mig_dp_table *table, uint32_t index)
     return false;
 }
 
+/* A runtime refuses a file whose version is lower than what is in it. */
+static const char *version_of(const struct mig_dp_cdi_input *input, const json_t *devices)
+{
+    bool later = mig_dp_dev_root(input->config)[0] != '\0';
+    const json_t *device;
+    size_t index;
+
+    json_array_foreach(devices, index, device)
+    {
+        const char *name = json_string_value(json_object_get(device, "name"));
+
+        later = later || (name && isdigit((unsigned char)name[0]));
+    }
+    return later ? VERSION_LATER : VERSION_BASE;
+}
+
 static json_t *make_document(const struct mig_dp_cdi_input *input, enum mig_dp_cdi_class class,
                              json_t *devices)
 {
-    const char *version = mig_dp_dev_root(input->config)[0] ? VERSION_HOST_PATH : VERSION_BASE;
-    json_t *document = json_pack("{s:s, s:s++, s:O}", "cdiVersion", version, "kind",
-                                 MIG_DP_CDI_VENDOR, "/", classes[class].name, "devices", devices);
+    json_t *document =
+        json_pack("{s:s, s:s++, s:O}", "cdiVersion", version_of(input, devices), "kind",
+                  MIG_DP_CDI_VENDOR, "/", classes[class].name, "devices", devices);
     json_t *edits = NULL;
 
     if (document && class == MIG_DP_CDI_GPU) {

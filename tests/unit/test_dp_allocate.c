@@ -546,6 +546,27 @@ static void L8_files_of_the_companions(void **state)
            "cdi k8s.device-plugin.nvidia.com/gdrcopy=all; ");
 }
 
+/* Names may begin with a digit from version 0.5.0 on; runtimes refuse a file that says less. */
+static void D3_L9_file_of_the_imex_channel(void **state)
+{
+    struct world *world = *state;
+    json_t *document, *device;
+
+    put_file(world, "/dev/nvidia-caps-imex-channels/channel0", "");
+    use(world, "{flags: {plugin: {deviceListStrategy: cdi-cri}}, imex: {channelIDs: [0]}}");
+    expect(world, "nvidia.com/gpu", "GPU-1", NULL,
+           "cdi k8s.device-plugin.nvidia.com/gpu=GPU-1; "
+           "cdi k8s.device-plugin.nvidia.com/imex-channel=0; ");
+    document = make_cdi(world, MIG_DP_CDI_IMEX);
+    device = json_array_get(json_object_get(document, "devices"), 0);
+    assert_string_equal(json_string_value(json_object_get(device, "name")), "0");
+    assert_string_equal(json_string_value(json_object_get(document, "cdiVersion")), "0.5.0");
+    json_decref(document);
+    document = make_cdi(world, MIG_DP_CDI_GPU);
+    assert_string_equal(json_string_value(json_object_get(document, "cdiVersion")), "0.3.0");
+    json_decref(document);
+}
+
 static void K4_K15_the_list(void **state)
 {
     struct world *world = *state;
@@ -598,6 +619,7 @@ int main(void)
         TEST(D3_devices_without_minors_are_left_out),
         TEST(D3_whole_gpus_and_their_displays),
         TEST(D5_files_of_the_driver),
+        TEST(D3_L9_file_of_the_imex_channel),
         TEST(K4_K15_the_list),
     };
 
