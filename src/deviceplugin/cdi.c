@@ -284,7 +284,20 @@ static bool is_device_name(const char *name)
     return length > 0;
 }
 
-static void add_device(const struct mig_dp_cdi_input *input, const struct mig_dp_slice *slice,
+/* Who was given it could not be started: the runtime does not know the name. */
+static void leave_out(struct mig_dp_table *table, struct mig_dp_slice *slice, const char *why)
+{
+    mig_dp_table_note(table, slice->gpu, "%s has no place in the CDI specification: %.120s",
+                      slice->uuid, why);
+    table->incomplete = true;
+    if (!slice->unhealthy) {
+        slice->unhealthy = true;
+        snprintf(slice->reason, sizeof(slice->reason),
+                 "has no place in the CDI specification: %.110s", why);
+    }
+}
+
+static void add_device(const struct mig_dp_cdi_input *input, struct mig_dp_slice *slice,
                        struct list *devices)
 {
     struct list nodes = {.items = json_array(), .root = mig_dp_dev_root(input->config)};
@@ -293,9 +306,7 @@ static void add_device(const struct mig_dp_cdi_input *input, const struct mig_dp
     int result = mig_dp_slice_nodes(input->host, slice, append_node, &nodes, &error);
 
     if (result < 0 || !is_device_name(slice->uuid)) {
-        mig_dp_table_note(input->table, slice->gpu,
-                          "%s has no place in the CDI specification: %.120s", slice->uuid,
-                          result < 0 ? error.message : "its UUID is no device name");
+        leave_out(input->table, slice, result < 0 ? error.message : "its UUID is no device name");
         json_decref(nodes.items);
         return;
     }

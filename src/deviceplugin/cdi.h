@@ -42,7 +42,7 @@ struct mig_dp_cdi_input {
     const struct mig_dp_config *config;
     const struct mig_dp_host *host;
     const struct mig_node *node; /* driver version, bus ids */
-    struct mig_dp_table *table;  /* gets notes about devices that are left out */
+    struct mig_dp_table *table;  /* what is left out becomes unhealthy there, with a note */
 };
 
 /*

@@ -20,6 +20,7 @@
 #define HOLDERS_TIMEOUT_MS 2000
 #define HOLDERS_AGAIN_MS 2000 /* while something is only announced for its holder */
 #define RETRY_MS 1000
+#define INCOMPLETE_AGAIN_MS 5000 /* the files of an instance may come after it */
 
 enum stage { IDLE = 0, ASKING, WRITING };
 
@@ -211,17 +212,23 @@ static void tell_changes(struct mig_deviceplugin *plugin, const struct mig_dp_ta
     }
 }
 
+/* How long the next round may be away; UINT64_MAX: until something happens. */
+static uint64_t again_ms(const struct mig_deviceplugin *plugin)
+{
+    return plugin->write_failed                                    ? RETRY_MS
+           : plugin->table && mig_dp_table_has_kept(plugin->table) ? HOLDERS_AGAIN_MS
+           : plugin->table && plugin->table->incomplete            ? INCOMPLETE_AGAIN_MS
+                                                                   : UINT64_MAX;
+}
+
 static void set_timer(struct mig_deviceplugin *plugin)
 {
     uint64_t now_ms = uv_now(plugin->loop);
     uint64_t at_ms = mig_dp_health_next_ms(&plugin->health);
+    uint64_t wait_ms = again_ms(plugin);
 
-    if (plugin->write_failed && now_ms + RETRY_MS < at_ms) {
-        at_ms = now_ms + RETRY_MS;
-    }
-    if (plugin->table && mig_dp_table_has_kept(plugin->table) &&
-        now_ms + HOLDERS_AGAIN_MS < at_ms) {
-        at_ms = now_ms + HOLDERS_AGAIN_MS;
+    if (wait_ms < UINT64_MAX && now_ms + wait_ms < at_ms) {
+        at_ms = now_ms + wait_ms;
     }
     if (at_ms == UINT64_MAX) {
         uv_timer_stop(&plugin->timer);

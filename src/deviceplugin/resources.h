@@ -59,6 +59,7 @@ struct mig_dp_table {
     struct mig_dp_resource resources[MIG_DP_RESOURCES_MAX]; /* by name */
     struct mig_dp_note notes[MIG_DP_NOTES_MAX];
     struct mig_dp_slice *slices;
+    bool incomplete; /* something has no place in the CDI file; it may have one later */
 };
 
 /*

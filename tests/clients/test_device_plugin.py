@@ -4,6 +4,7 @@
 docs/compatibility.md that they show."""
 import json
 import os
+import pathlib
 import queue
 import re
 import signal
@@ -336,6 +337,19 @@ class DevicePluginRows(KubeletCase):
         (self.scratch / "cdi").unlink()
         self.sees(mig_1g__6gb=1)
 
+    def test_D3_instances_whose_files_come_late(self):
+        self.setup("A30", lists="cdi-cri")
+        files = pathlib.Path(self.machine.path, "host/proc/driver")
+        self.create(0, "14")
+        away = files.rename(files.with_name("away"))
+        self.begin()
+        self.plugin.expect("^unhealthy .*has no place in the CDI specification")
+        self.assertTrue(self.kubelet.wait(
+            lambda: self.kubelet.capacity("nvidia.com/mig-1g.6gb") == 1))
+        self.assertEqual(self.kubelet.allocatable("nvidia.com/mig-1g.6gb"), 0)
+        away.rename(files)
+        self.sees(mig_1g__6gb=1)
+
     # ---- settings ----
 
     def test_F4_N1_strategy_changes_live(self):
@@ -475,11 +489,15 @@ class MigdPlugin(KubeletCase):
         self.setup("A30", lists="cdi-cri")
         self.create(0, "14", "14")
         self.begin()
-        self.sees(mig_1g__6gb=2)
-        path = self.scratch / "cdi/k8s.device-plugin.nvidia.com-gpu.json"
-        if path.exists():  # where the machine's capabilities can be read
+        if os.path.exists("/proc/driver/nvidia-caps/mig-minors"):
+            self.sees(mig_1g__6gb=2)
+            path = self.scratch / "cdi/k8s.device-plugin.nvidia.com-gpu.json"
             document = json.loads(path.read_text(encoding="utf-8"))
             self.assertEqual({one["name"] for one in document["devices"]}, set(self.uuids()))
+        else:  # what the file cannot have is given to nobody
+            name = "nvidia.com/mig-1g.6gb"
+            self.assertTrue(self.kubelet.wait(lambda: self.kubelet.capacity(name) == 2))
+            self.assertEqual(self.kubelet.allocatable(name), 0)
         (self.scratch / "config.yaml").write_text(BASE.format("single", "envvar"), encoding="utf-8")
         self.sees(mig_1g__6gb=0, gpu=2)
 

@@ -507,6 +507,11 @@ static void D3_devices_without_minors_are_left_out(void **state)
     document = make_cdi(world, MIG_DP_CDI_GPU);
     assert_null(document);
     assert_true(dp_has_note(world->table, "has no place in the CDI specification"));
+    /* a container that was given one could not be started */
+    assert_string_equal(dp_table_text(world->table),
+                        "mig-1g.5gb: MIG-0-1-0! | mig-3g.20gb: MIG-0-2-0! MIG-1-1-0!");
+    assert_non_null(strstr(world->table->slices[0].reason, "CDI specification: could not find"));
+    assert_true(world->table->incomplete);
 }
 
 static void D3_whole_gpus_and_their_displays(void **state)
