@@ -20,6 +20,58 @@ bool mig_text_copy(char *buffer, size_t size, const char *text)
     return whole;
 }
 
+size_t mig_text_utf8_length(const char *text)
+{
+    static const struct {
+        unsigned char mask, lead;
+        uint32_t least;
+    } kinds[] = {{0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
+    unsigned char first = (unsigned char)text[0];
+
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(kinds); i++) {
+        uint32_t point = first & (unsigned char)~kinds[i].mask;
+        size_t length = 1;
+
+        if ((first & kinds[i].mask) != kinds[i].lead) {
+            continue;
+        }
+        while (length < i + 2 && ((unsigned char)text[length] & 0xc0) == 0x80) {
+            point = point << 6 | ((unsigned char)text[length++] & 0x3f);
+        }
+        return length == i + 2 && point >= kinds[i].least && point <= 0x10ffff &&
+                       (point < 0xd800 || point > 0xdfff)
+                   ? length
+                   : 0;
+    }
+    return first < 0x80;
+}
+
+bool mig_text_is_utf8(const char *text)
+{
+    while (*text) {
+        size_t length = mig_text_utf8_length(text);
+
+        if (length == 0) {
+            return false;
+        }
+        text += length;
+    }
+    return true;
+}
+
+void mig_text_make_utf8(char *text)
+{
+    while (*text) {
+        size_t length = mig_text_utf8_length(text);
+
+        if (length == 0) {
+            *text = '?';
+            length = 1;
+        }
+        text += length;
+    }
+}
+
 static int digit_value(char character)
 {
     if (character >= '0' && character <= '9') {

@@ -22,6 +22,14 @@ const char *mig_text_switch(const char *text);
 bool mig_text_starts_with(const char *text, const char *prefix);
 bool mig_text_equal_nocase(const char *a, const char *b);
 
+/* Bytes of the character at `text` (which is not at its end); 0 when that is not UTF-8. */
+size_t mig_text_utf8_length(const char *text);
+bool mig_text_is_utf8(const char *text);
+
+/* Puts '?' for each byte that is not of a character, as where a text was cut in the middle of one:
+ * JSON and YAML do not take those. */
+void mig_text_make_utf8(char *text);
+
 /* Edit distance of two short words, for "did you mean"; stops counting at `limit`. */
 unsigned mig_text_distance(const char *a, const char *b, unsigned limit);
 

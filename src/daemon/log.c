@@ -5,6 +5,7 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/text.h"
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,39 +82,12 @@ static bool take_credit(void)
     return true;
 }
 
-/* Length of the character of several bytes at `text`; 0 when it is not UTF-8. */
-static size_t utf8_length(const char *text)
-{
-    static const struct {
-        unsigned char mask, lead;
-        uint32_t least;
-    } kinds[] = {{0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
-    unsigned char first = (unsigned char)text[0];
-
-    for (size_t i = 0; i < MIG_ARRAY_SIZE(kinds); i++) {
-        uint32_t point = first & (unsigned char)~kinds[i].mask;
-        size_t length = 1;
-
-        if ((first & kinds[i].mask) != kinds[i].lead) {
-            continue;
-        }
-        while (length < i + 2 && ((unsigned char)text[length] & 0xc0) == 0x80) {
-            point = point << 6 | ((unsigned char)text[length++] & 0x3f);
-        }
-        return length == i + 2 && point >= kinds[i].least && point <= 0x10ffff &&
-                       (point < 0xd800 || point > 0xdfff)
-                   ? length
-                   : 0;
-    }
-    return 0;
-}
-
 /* Quotes, backslashes and control characters escaped as in JSON, what is not UTF-8 as '?'. */
 static void put_escaped(struct mig_buffer *line, const char *text, bool quotes)
 {
     for (; *text; text++) {
         unsigned char c = (unsigned char)*text;
-        size_t length = c < 0x80 ? 1 : utf8_length(text);
+        size_t length = mig_text_utf8_length(text);
 
         if (length == 0) {
             mig_buffer_puts(line, "?");

@@ -19,6 +19,15 @@ const char *mig_manager_state_name(enum mig_manager_state state)
     return names[state];
 }
 
+/* What is cut to size, or names what others have named, becomes text that everybody takes: a patch
+ * with anything else in it would never be made. */
+MIG_PRINTF(3, 0)
+static void format_text(char *buffer, size_t size, const char *format, va_list arguments)
+{
+    (void)vsnprintf(buffer, size, format, arguments);
+    mig_text_make_utf8(buffer);
+}
+
 /* A text that lives until the next step. When they are used up the last one is cut short. */
 static const char *keep_text(struct mig_manager *manager, const char *text)
 {
@@ -49,7 +58,7 @@ void mig_manager_log(struct mig_manager *manager, enum mig_manager_level level, 
     va_list arguments;
 
     va_start(arguments, format);
-    (void)vsnprintf(text, sizeof(text), format, arguments);
+    format_text(text, sizeof(text), format, arguments);
     va_end(arguments);
     log_text(manager, level, text);
 }
@@ -80,7 +89,7 @@ void mig_manager_say(struct mig_manager *manager, enum mig_manager_level level, 
     va_list arguments;
 
     va_start(arguments, format);
-    (void)vsnprintf(text, sizeof(text), format, arguments);
+    format_text(text, sizeof(text), format, arguments);
     va_end(arguments);
     say_text(manager, level, reason, text);
 }
@@ -92,7 +101,7 @@ void mig_manager_set_state(struct mig_manager *manager, enum mig_manager_state s
 
     manager->state = state;
     va_start(arguments, format);
-    (void)vsnprintf(manager->message, sizeof(manager->message), format, arguments);
+    format_text(manager->message, sizeof(manager->message), format, arguments);
     va_end(arguments);
 }
 
@@ -109,6 +118,7 @@ static void error_text(const struct mig_error *error, char *buffer, size_t size)
     if (error->hint[0]) {
         mig_words_add(&words, "; %s", error->hint);
     }
+    mig_text_make_utf8(buffer);
 }
 
 void mig_manager_fail(struct mig_manager *manager, const char *reason,

@@ -82,6 +82,9 @@ static void carry_patch(struct world *world, const struct world_job *job,
                               world_get(world, MIG_MANAGER_LABEL_CONFIG));
             }
         }
+        if (value && !mig_text_is_utf8(value)) {
+            world_violate(world, "what is written is no UTF-8", job->changes[i].key);
+        }
         check_change(world, job->changes[i].key, job->changes[i].is_annotation, value,
                      job->resource_version[0] != '\0');
         world_set_pair(job->changes[i].is_annotation ? &world->annotations : &world->labels,

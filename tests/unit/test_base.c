@@ -79,6 +79,23 @@ static void test_buffer_take_hands_over(void **state)
     assert_null(buffer.data);
 }
 
+static void test_text_of_characters(void **state)
+{
+    static const char *const bad[] = {"\x80",         "a\xc3",        "\xe2\x82",
+                                      "\xc0\xaf",     "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                                      "\xf8\x88\x80", "\xff"};
+    char text[] = "a\xe2\x82\xac\xc3\xa9\xe2\x82";
+
+    (void)state;
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(bad); i++) {
+        assert_false(mig_text_is_utf8(bad[i]));
+    }
+    assert_true(mig_text_is_utf8(""));
+    assert_true(mig_text_is_utf8("a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"));
+    mig_text_make_utf8(text);
+    assert_string_equal(text, "a\xe2\x82\xac\xc3\xa9??");
+}
+
 static void test_text_numbers_are_strict(void **state)
 {
     static const char *const bad[] = {
@@ -212,6 +229,7 @@ int main(void)
         cmocka_unit_test(test_error_may_be_null_and_may_quote_itself),
         cmocka_unit_test(test_buffer_limit_sticks),
         cmocka_unit_test(test_buffer_take_hands_over),
+        cmocka_unit_test(test_text_of_characters),
         cmocka_unit_test(test_text_numbers_are_strict),
         cmocka_unit_test(test_text_distance),
         cmocka_unit_test(test_file_round_trip_and_limit),

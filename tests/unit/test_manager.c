@@ -182,6 +182,33 @@ static void test_unknown_name(void **state)
     close_world(&world);
 }
 
+/* A message is cut where it is too long. Cut in the middle of a character the API server would
+ * never take it, and the state that stands beside it would be the one of before for ever. */
+static void test_message_is_text(void **state)
+{
+    static struct world world;
+    static char config[4000];
+
+    (void)state;
+    for (unsigned shift = 0; shift < 3; shift++) {
+        open_a30(&world, 1);
+        snprintf(config, sizeof(config), "version: v1\nmig-configs:\n");
+        for (unsigned i = 0; i < 5; i++) {
+            snprintf(config + strlen(config), 64, "  '%u%.*s", i, (int)shift, "aa");
+            for (unsigned j = 0; j < 60; j++) {
+                snprintf(config + strlen(config), 8, "\xe2\x82\xac");
+            }
+            snprintf(config + strlen(config), 64, "':\n    - {devices: all, mig-enabled: false}\n");
+        }
+        world.config_text = config;
+        world_label(&world, LABEL, "none");
+        world_start(&world);
+        assert_true(world_until(&world, "failed", 5000));
+        assert_message(&world, "\xe2\x82\xac");
+        close_world(&world);
+    }
+}
+
 /* The peer's "applied successfully": nothing was created, and what there was is gone. */
 static void test_profile_of_no_gpu(void **state)
 {
@@ -833,6 +860,7 @@ int main(void)
         cmocka_unit_test(test_instances_only),
         cmocka_unit_test(test_label_removed),
         cmocka_unit_test(test_unknown_name),
+        cmocka_unit_test(test_message_is_text),
         cmocka_unit_test(test_profile_of_no_gpu),
         cmocka_unit_test(test_back_and_forth_during_a_run),
         cmocka_unit_test(test_unlisted_gpu),
