@@ -64,6 +64,8 @@ enum mig_manager_on_busy {
 struct mig_manager_options {
     const char *node_name; /* needed */
     const char *boot_id;   /* /proc/sys/kernel/random/boot_id; "" = not known: never reboots */
+    uint64_t boot_ms;      /* when that was, on the clock of mig_manager_step; 0 is right for
+                              CLOCK_MONOTONIC */
     uint64_t seed;         /* of the jitter */
 
     /* Where configs come from: CONFIG_FILE if it is set, else the ConfigMap that ClusterPolicy

@@ -17,6 +17,7 @@
 #define HELPER_GRACE_MS 30000u /* a helper that died is replaced in this time */
 #define STALLED_POLL_MS 15000u
 #define BUSY_SECONDS_MAX 604800u
+#define BOOT_MS 600000u /* in which a kubelet that does not answer may not have been there yet */
 
 void mig_manager_look_again(struct mig_manager *manager)
 {
@@ -79,18 +80,22 @@ static bool know_hardware(struct mig_manager *manager)
     return false;
 }
 
-/*
- * True when it is known what pods hold. A kubelet that has not answered since this boot cannot have
- * started a pod in it.
- */
-static bool know_holders(struct mig_manager *manager)
+/* The host boots, and we are before its kubelet: it has not started a pod yet. */
+static bool is_before_kubelet(const struct mig_manager *manager)
 {
     const struct mig_manager_own_record *record = &manager->record;
-    bool booted =
-        record->boot_id[0] && manager->boot_id[0] && strcmp(record->boot_id, manager->boot_id) != 0;
+
+    return record->boot_id[0] && manager->boot_id[0] &&
+           strcmp(record->boot_id, manager->boot_id) != 0 && !manager->kubelet_seen &&
+           manager->now_ms < manager->options.boot_ms + BOOT_MS;
+}
+
+/* True when it is known what pods hold. */
+static bool know_holders(struct mig_manager *manager)
+{
     struct mig_error error = manager->pods_error;
 
-    if (manager->pods_known || (booted && !manager->kubelet_seen)) {
+    if (manager->pods_known || is_before_kubelet(manager)) {
         return true;
     }
     mig_error_prefix(&error, "could not learn from the kubelet which pods hold slices");

@@ -587,6 +587,7 @@ void world_start(struct world *world)
 
     snprintf(boot, sizeof(boot), "boot-%u", world->boot);
     world->options.boot_id = boot;
+    world->options.boot_ms = world->boot_ms;
     world->options.services = world_services;
     world->epoch++;
     assert_int_equal(mig_manager_new(&world->options, &world->manager, NULL), MIG_OK);
@@ -634,6 +635,7 @@ void world_reboot(struct world *world)
         free(world->jobs[--world->job_count]);
     }
     world->boot++;
+    world->boot_ms = world->now_ms;
     memset(world->pods, 0, sizeof(world->pods));
     for (uint32_t i = 0; i < world->gpu_count; i++) {
         struct mig_gpu *gpu = &world->gpus[i];

@@ -80,7 +80,9 @@ struct world {
     struct mig_node *given, *older; /* the manager's snapshot */
     bool reset_fails, apply_lies, driver_gone, silent_apply;
     bool service_runs[WORLD_SERVICES], cdi_fails, busy_driver;
+    bool started_foreign; /* a service that is none of ours was to be started */
     unsigned boot;
+    uint64_t boot_ms;
     uint32_t withheld_count;
     struct mig_manager_slice withheld[64];
 

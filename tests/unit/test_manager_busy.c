@@ -136,6 +136,32 @@ static void test_holders_unknown(void **state)
     close_world(&world);
 }
 
+/*
+ * Only while a host boots may nobody be asked. Here the kubelet has long been up, and the manager
+ * has had no reason to ask it so far in this boot; then it is restarted just as a change comes.
+ */
+static void test_holders_unknown_after_a_boot(void **state)
+{
+    static struct world world;
+
+    (void)state;
+    open_balanced(&world, MIG_MANAGER_BUSY_KEEP);
+    world_reboot(&world);
+    world_set_layout(&world, 0, BALANCED);
+    world_label(&world, LABEL, "no-such");
+    world_start(&world);
+    world_run(&world, 3600000);
+    assert_state(&world, "failed");
+    assert_non_null(world_add_pod(&world, "idle", 0, "2g.12gb"));
+    world.faults.kubelet = 100;
+    world_label(&world, LABEL, "all-1g.6gb");
+    world_run(&world, 60000);
+    assert_state(&world, "failed");
+    assert_message(&world, "the kubelet does not answer");
+    assert_int_equal(world.applies, 0);
+    close_world(&world);
+}
+
 /* ---- wait ------------------------------------------------------------------------------------ */
 
 static void test_wait(void **state)
@@ -582,6 +608,7 @@ int main(void)
         cmocka_unit_test(test_keep_names_the_process),
         cmocka_unit_test(test_keep_whole_gpu),
         cmocka_unit_test(test_holders_unknown),
+        cmocka_unit_test(test_holders_unknown_after_a_boot),
         cmocka_unit_test(test_wait),
         cmocka_unit_test(test_wait_ends),
         cmocka_unit_test(test_wait_is_given_up),
