@@ -205,19 +205,45 @@ void mig_manager_client_changes(struct mig_manager *manager)
     }
 }
 
+static bool is_our_service(const struct mig_manager *manager, const char *name)
+{
+    for (size_t i = 0; i < manager->service_known_count; i++) {
+        if (strcmp(manager->services[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Others may write annotations too; to start a service is not theirs to ask for. */
 void mig_manager_adopt_services(struct mig_manager *manager)
 {
     struct mig_manager_clients *clients = &manager->clients;
+    char foreign[MIG_MANAGER_NAME_SIZE];
+    struct mig_words words = mig_words_start(foreign, sizeof(foreign));
     const char *text = manager->seen.services;
 
     while (*text && clients->stopped_count < MIG_MANAGER_SERVICES_MAX) {
         size_t length = strcspn(text, ",");
+        char *name = clients->stopped[clients->stopped_count];
 
         if (length > 0 && length < MIG_UUID_SIZE) {
-            memcpy(clients->stopped[clients->stopped_count], text, length);
-            clients->stopped[clients->stopped_count++][length] = '\0';
+            memcpy(name, text, length);
+            name[length] = '\0';
+            if (is_our_service(manager, name)) {
+                clients->stopped_count++;
+            } else {
+                mig_words_separate(&words, ", ");
+                mig_words_add(&words, "%s", name);
+            }
         }
         text += length + (text[length] == ',');
+    }
+    if (foreign[0]) {
+        mig_manager_say(manager, MIG_MANAGER_WARNING, "MigServices",
+                        "annotation %s names services that are not in the file of GPU clients: "
+                        "they are not started: %s",
+                        MIG_MANAGER_ANNOTATION_SERVICES, foreign);
     }
 }
 

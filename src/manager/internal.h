@@ -177,7 +177,8 @@ struct mig_manager_own_record {
 struct mig_manager {
     struct mig_manager_options options;
     char boot_id[MIG_MANAGER_NAME_SIZE];
-    size_t service_count;
+    size_t service_count; /* of those, how many are to be stopped: all or none */
+    size_t service_known_count;
     char services[MIG_MANAGER_SERVICES_MAX][MIG_MANAGER_NAME_SIZE];
 
     uint64_t now_ms, start_ms, next_id, random, next_revision;

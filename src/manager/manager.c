@@ -30,17 +30,19 @@ static int copy_services(struct mig_manager *manager, const char *const *service
                          struct mig_error *error)
 {
     for (; services && *services; services++) {
-        if (manager->service_count == MIG_MANAGER_SERVICES_MAX) {
+        if (manager->service_known_count == MIG_MANAGER_SERVICES_MAX) {
             return mig_error_set(error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
                                  "more than %u host services to stop", MIG_MANAGER_SERVICES_MAX);
         }
         if (strchr(*services, ',') ||
-            !mig_text_copy(manager->services[manager->service_count], MIG_UUID_SIZE, *services)) {
+            !mig_text_copy(manager->services[manager->service_known_count], MIG_UUID_SIZE,
+                           *services)) {
             return mig_error_set(error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
                                  "'%.100s' is no name of a systemd unit", *services);
         }
-        manager->service_count++;
+        manager->service_known_count++;
     }
+    manager->service_count = manager->options.stop_services ? manager->service_known_count : 0;
     return MIG_OK;
 }
 
@@ -60,7 +62,7 @@ int mig_manager_new(const struct mig_manager_options *options, struct mig_manage
     manager->random = options->seed;
     manager->next_id = 1;
     manager->next_revision = 1;
-    result = copy_services(manager, options->stop_services ? options->services : NULL, error);
+    result = copy_services(manager, options->services, error);
     if (result != MIG_OK) {
         mig_manager_free(manager);
         return result;

@@ -85,7 +85,8 @@ struct mig_manager_options {
                                     when instances changed without its having been paused */
     bool stop_services;          /* WITH_SHUTDOWN_HOST_GPU_CLIENTS */
     const char *const *services; /* systemd units, NULL-terminated; at most
-                                    MIG_MANAGER_SERVICES_MAX */
+                                    MIG_MANAGER_SERVICES_MAX. No other is ever started, whatever
+                                    MIG_MANAGER_ANNOTATION_SERVICES says */
 
     unsigned retry_min_ms, retry_max_ms; /* after a failure; 0 = 5,000 and 300,000 */
     unsigned poll_ms;                    /* while waiting for holders or client pods; 0 = 1,000 */

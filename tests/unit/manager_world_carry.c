@@ -267,14 +267,18 @@ static void carry_services(struct world *world, const struct world_job *job, boo
                            struct mig_manager_event *event, const char **names)
 {
     for (size_t i = 0; i < job->name_count; i++) {
+        bool ours = false;
+
         for (unsigned s = 0; s < WORLD_SERVICES; s++) {
             if (strcmp(world_services[s], job->names[i]) == 0) {
+                ours = true;
                 if (!start && world->service_runs[s]) {
                     names[event->name_count++] = world_services[s];
                 }
                 world->service_runs[s] = start;
             }
         }
+        world->started_foreign = world->started_foreign || (start && !ours);
     }
     event->names = names;
 }

@@ -561,6 +561,26 @@ static void test_services(void **state)
     close_world(&world);
 }
 
+/* Whoever may write annotations of the node must not be able to start what he likes on the host. */
+static void test_services_that_were_never_ours(void **state)
+{
+    static struct world world;
+
+    (void)state;
+    open_balanced(&world, MIG_MANAGER_BUSY_KEEP);
+    world_kill(&world);
+    world.service_runs[0] = false;
+    world_annotate(&world, MIG_MANAGER_ANNOTATION_SERVICES, "debug-shell.service,nvsm.service");
+    world_start(&world);
+    world_run(&world, 10000);
+    assert_state(&world, "success");
+    assert_true(world.service_runs[0]); /* this one is in the list of GPU clients */
+    assert_false(world.started_foreign);
+    assert_true(world_happened(&world, "MigServices"));
+    assert_null(world_get(&world, MIG_MANAGER_ANNOTATION_SERVICES));
+    close_world(&world);
+}
+
 /* The driver says in use, of nobody that can be seen: GPU clients are paused the next time. */
 static void test_unseen_user(void **state)
 {
@@ -627,6 +647,7 @@ int main(void)
         cmocka_unit_test(test_paused_by_the_dead),
         cmocka_unit_test(test_killed_at_every_action),
         cmocka_unit_test(test_services),
+        cmocka_unit_test(test_services_that_were_never_ours),
         cmocka_unit_test(test_unseen_user),
         cmocka_unit_test(test_plugin_of_others),
     };
