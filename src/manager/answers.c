@@ -99,6 +99,7 @@ static void on_apply(struct mig_manager *manager, const struct mig_manager_event
     mig_manager_look_again(manager);
     if (event->result == MIG_OK || met) {
         manager->run.applied = true;
+        manager->run.unseen = !manager->clients.held;
         manager->run.refreshed = false;
     }
     manager->run.unconfirmed = event->result == MIG_OK && !event->node;

@@ -86,13 +86,13 @@ void mig_manager_delete_pods(struct mig_manager *manager, enum mig_manager_pods 
 /* Pods of others that have to look again. */
 static void tell_others(struct mig_manager *manager)
 {
-    if (manager->run.applied && !manager->clients.was_held && manager->options.restart_plugin) {
+    if (manager->run.applied && manager->run.unseen && manager->options.restart_plugin) {
         mig_manager_delete_pods(manager, MIG_MANAGER_PODS_PLUGIN);
     }
     if (manager->run.applied || manager->clients.was_held) {
         mig_manager_delete_pods(manager, MIG_MANAGER_PODS_OPERATOR);
     }
-    manager->run.applied = false;
+    manager->run.applied = manager->run.unseen = false;
     manager->clients.was_held = false;
 }
 

@@ -69,13 +69,19 @@ static bool is_older(const struct mig_manager_seen *seen, const struct mig_manag
 }
 
 /*
- * What a manager that is no more left half done. `rebooting` without a record of it: the host was
- * rebooted for this config, and once is enough.
+ * What a manager that is no more left half done. `pending`: it may have changed instances without
+ * having told anybody. `rebooting` without a record of it: the host was rebooted for this config,
+ * and once is enough.
  */
 static void adopt_first(struct mig_manager *manager)
 {
+    const char *state = manager->seen.state.value;
+
     mig_manager_adopt_services(manager);
-    if (strcmp(manager->seen.state.value, "rebooting") == 0 && !manager->record.reboot_label[0]) {
+    if (strcmp(state, "pending") == 0) {
+        manager->run.applied = manager->run.unseen = true;
+    }
+    if (strcmp(state, "rebooting") == 0 && !manager->record.reboot_label[0]) {
         copy_text(manager->record.reboot_label, sizeof(manager->record.reboot_label),
                   manager->seen.config.value);
     }

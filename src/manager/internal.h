@@ -141,6 +141,7 @@ struct mig_manager_run {
     bool applying;    /* an apply was begun for this run */
     bool unconfirmed; /* it is said to be done: the next read has to show it */
     bool applied;     /* instances or modes were changed */
+    bool unseen;      /* ... while GPU clients ran: a device plugin of others has not seen it */
     bool refreshed;   /* CDI specs were made after that */
     bool stalled;     /* waited for too long: told as failed, but still waiting */
     bool escalate;    /* the driver said in use, of nobody we know: GPU clients have to pause */
@@ -158,7 +159,7 @@ struct mig_manager_clients {
     bool had_pods;     /* listed and gone, once is enough */
     bool validators;   /* their pods were deleted */
     bool stopped_done; /* services were stopped in this hold */
-    bool was_held;     /* in this run; the operator's validator is to check again */
+    bool was_held;     /* since the last success; the operator's validator is to check again */
     uint64_t since_ms, poll_ms;
     struct mig_manager_retry start_retry;
     size_t stopped_count; /* services that we stopped */

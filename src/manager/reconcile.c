@@ -447,6 +447,7 @@ static void follow_wish(struct mig_manager *manager)
                                     .source = wish->source,
                                     .revision = wish->revision,
                                     .applied = run->applied,
+                                    .unseen = run->unseen,
                                     .refreshed = run->refreshed};
     (void)mig_text_copy(run->label, sizeof(run->label), wish->label);
     manager->failure_count = 0;

@@ -620,6 +620,50 @@ static void test_plugin_of_others(void **state)
     close_world(&world);
 }
 
+/* Its clients were paused, in vain, before: that was not for the instances that changed then. */
+static void test_plugin_of_others_paused_before(void **state)
+{
+    static struct world world;
+
+    (void)state;
+    open_balanced(&world, MIG_MANAGER_BUSY_KEEP);
+    world_kill(&world);
+    world.options.restart_plugin = true;
+    world.client_stuck = true;
+    world_label(&world, LABEL, "all-disabled");
+    world_start(&world);
+    assert_true(world_until(&world, "failed", 400000));
+    assert_true(world_happened(&world, "MigClientsTimeout"));
+    assert_int_equal(world.applies, 0);
+    world.counts[MIG_MANAGER_DELETE_PODS] = 0;
+    world_label(&world, LABEL, "all-1g.6gb");
+    world_run(&world, 10000);
+    assert_state(&world, "success");
+    assert_int_equal(world.counts[MIG_MANAGER_DELETE_PODS], 2);
+    close_world(&world);
+}
+
+/* Killed when the change was made and nobody had been told of it. */
+static void test_plugin_of_others_is_told_by_the_next(void **state)
+{
+    static struct world world;
+
+    (void)state;
+    open_balanced(&world, MIG_MANAGER_BUSY_KEEP);
+    world_kill(&world);
+    world.options.restart_plugin = world.options.cdi_enabled = true;
+    world_set_layout(&world, 0, "1g.6gb@0 1g.6gb@1 1g.6gb@2 1g.6gb@3");
+    world_label(&world, LABEL, "all-1g.6gb");
+    world_label(&world, STATE, "pending");
+    world_start(&world);
+    world_run(&world, 10000);
+    assert_state(&world, "success");
+    assert_int_equal(world.applies, 0);
+    assert_int_equal(world.counts[MIG_MANAGER_REFRESH_CDI], 1);
+    assert_int_equal(world.counts[MIG_MANAGER_DELETE_PODS], 2);
+    close_world(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -650,6 +694,8 @@ int main(void)
         cmocka_unit_test(test_services_that_were_never_ours),
         cmocka_unit_test(test_unseen_user),
         cmocka_unit_test(test_plugin_of_others),
+        cmocka_unit_test(test_plugin_of_others_paused_before),
+        cmocka_unit_test(test_plugin_of_others_is_told_by_the_next),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
