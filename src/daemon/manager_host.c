@@ -121,7 +121,7 @@ struct host_task {
     bool goes_on;   /* after a failure */
     char **names;   /* NULL-terminated copies */
     size_t at;      /* the one that is under way */
-    char **changed; /* of names, those that were */
+    char **changed; /* of names, those that were, or may have been */
     size_t changed_count;
     int result;
     struct mig_error error;
@@ -154,6 +154,13 @@ static void host_answer(struct host_task *host)
 
 static int host_next(struct host_task *host);
 
+/* A service that was told to stop may do so whether we hear of it or not. */
+static bool may_have_stopped(const struct host_task *host, bool changed)
+{
+    return host->what == MIG_HELPER_UNIT_STOP &&
+           (changed || (host->task.role && host->task.role->helper_lost));
+}
+
 static void host_done(bool changed, const struct mig_error *error, void *data)
 {
     struct host_task *host = data;
@@ -164,7 +171,8 @@ static void host_done(bool changed, const struct mig_error *error, void *data)
             mig_error_prefix(&host->error, "%s", host->names[host->at]);
         }
         host->result = MIG_E_FAILED;
-    } else if (changed) {
+    }
+    if (error ? may_have_stopped(host, changed) : changed) {
         host->changed[host->changed_count++] = host->names[host->at];
     }
     host->at++;

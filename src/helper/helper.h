@@ -185,7 +185,8 @@ int mig_helper_restore(struct mig_helper *helper,
 /* ---- the host ---- */
 
 enum mig_helper_host {
-    MIG_HELPER_UNIT_STOP = 0, /* `name`: a systemd unit; changed = it ran before */
+    MIG_HELPER_UNIT_STOP = 0, /* `name`: a systemd unit; changed = it ran before, and was told to
+                                 stop, also when it did not do so in time */
     MIG_HELPER_UNIT_START,    /* changed = it did not run before */
     MIG_HELPER_REBOOT,
     /* `name`: the config; writes nvidia-mig-manager's state file if there is one (changed = it was
@@ -201,8 +202,8 @@ enum mig_helper_host {
 
 /*
  * Does one thing to the host, within `timeout_ms` (0 = 30,000). A name outside [A-Za-z0-9@._:-]
- * (a path may have '/', but no "..") is refused with MIG_E_USAGE. `changed` is meaningful without
- * an error. A unit that is not there, or masked, is MIG_OK and not changed.
+ * (a path may have '/', but no "..") is refused with MIG_E_USAGE. But for UNIT_STOP, `changed` is
+ * meaningful without an error only. A unit that is not there, or masked, is MIG_OK and not changed.
  */
 int mig_helper_host(struct mig_helper *helper, enum mig_helper_host what, const char *name,
                     unsigned timeout_ms,

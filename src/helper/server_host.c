@@ -136,7 +136,7 @@ static int change_unit(struct operation *operation, bool start)
         return rc;
     }
     rc = systemctl(operation, start ? "start" : "stop", operation->name);
-    operation->changed = rc == 0;
+    operation->changed = rc == 0 || !start; /* what is told to stop may still do so later */
     return rc;
 }
 

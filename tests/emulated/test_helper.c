@@ -695,6 +695,7 @@ static void scene_host(struct agent *agent)
     begin_ms = mig_now_ms();
     AGENT_CHECK(agent_host(agent, MIG_HELPER_UNIT_STOP, "hang.service", 300) == MIG_E_FAILED);
     AGENT_CHECK(mig_now_ms() - begin_ms < 10000 && strstr(agent->error.message, "was killed"));
+    AGENT_CHECK(agent->host_changed); /* it may end later, and has to be started again then */
     AGENT_CHECK(agent_host(agent, MIG_HELPER_REBOOT, NULL, 0) == 0);
     AGENT_CHECK(host_has("calls", "--no-ask-password reboot"));
     /* the drop-in of nvidia-mig-manager: only if it is there */
