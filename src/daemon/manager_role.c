@@ -178,15 +178,19 @@ static void tell_status(struct manager_role *role)
 /* --- actions --- */
 
 /* While migd stops, what would change the machine anew is left for the next migd. */
-static bool begins_change(enum mig_manager_action_kind kind)
+static bool begins_change(const struct mig_manager_action *action)
 {
+    enum mig_manager_action_kind kind = action->kind;
+
     return kind == MIG_MANAGER_APPLY || kind == MIG_MANAGER_EVICT || kind == MIG_MANAGER_REBOOT ||
-           kind == MIG_MANAGER_STOP_SERVICES || kind == MIG_MANAGER_DELETE_PODS;
+           kind == MIG_MANAGER_STOP_SERVICES ||
+           /* the others are told of a change that was made, and the next migd would not do it */
+           (kind == MIG_MANAGER_DELETE_PODS && action->pods == MIG_MANAGER_PODS_VALIDATORS);
 }
 
 static void begin(struct manager_role *role, const struct mig_manager_action *action)
 {
-    if (role->stopping && begins_change(action->kind)) {
+    if (role->stopping && begins_change(action)) {
         return;
     }
     switch (action->kind) {
