@@ -401,17 +401,13 @@ static void got_signal(uv_signal_t *handle, int number)
     }
 }
 
+/* Without a manager there is no geometry to wait for, but the GPUs have to be known. */
 static bool is_settled(const struct app *app)
 {
-    struct mig_manager_status status;
-
-    if (!app->manager || !manager_role_node(app->manager)) {
-        return false;
+    if (!app->manager) {
+        return app->own_node != NULL;
     }
-    status = manager_role_status(app->manager);
-    return !status.wanted[0]
-               ? !app->kube
-               : strcmp(status.state, "success") == 0 || strcmp(status.state, "failed") == 0;
+    return manager_role_node(app->manager) && manager_role_status(app->manager).settled;
 }
 
 static void ready_timer_fired(uv_timer_t *timer)
@@ -546,6 +542,10 @@ int app_run(struct app *app, struct mig_error *error)
 void app_release(struct app *app)
 {
     daemon_values_release(&app->values);
+    if (app->next_values) {
+        daemon_values_release(app->next_values);
+        free(app->next_values);
+    }
     mig_kube_config_release(&app->kube_config);
     free(app->agent_dir);
     mig_node_free(app->own_node);

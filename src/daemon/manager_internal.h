@@ -60,7 +60,7 @@ struct manager_role {
     struct role_publish *publish;
     char wanted[MIG_MANAGER_NAME_SIZE], state[32], message[MIG_MANAGER_MESSAGE_SIZE];
     uint32_t failure_count;
-    bool clients_paused;
+    bool clients_paused, settled;
     int64_t since_s;
     uint64_t state_ms; /* of the loop, when the state became what it is */
 };

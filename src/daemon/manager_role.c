@@ -146,6 +146,7 @@ static void tell_status(struct manager_role *role)
     bool same_state;
 
     mig_manager_status(role->machine, &status);
+    role->settled = status.settled;
     same_state = strcmp(role->state, status.state) == 0;
     if (role->since_s && same_state && strcmp(role->message, status.message) == 0 &&
         strcmp(role->wanted, status.wanted) == 0 && role->failure_count == status.failure_count &&
@@ -419,6 +420,7 @@ struct mig_manager_status manager_role_status(const struct manager_role *role)
         .message = role->message,
         .failure_count = role->failure_count,
         .clients_paused = role->clients_paused,
+        .settled = role->settled,
     };
 }
 

@@ -110,12 +110,16 @@ void mig_manager_step(struct mig_manager *manager, const struct mig_manager_even
 
 void mig_manager_status(const struct mig_manager *manager, struct mig_manager_status *ret)
 {
+    enum mig_manager_state state = manager->state;
+
     *ret = (struct mig_manager_status){
         .wanted = manager->wish.label,
-        .state = mig_manager_state_name(manager->state),
+        .state = mig_manager_state_name(state),
         .message = manager->message,
         .failure_count = manager->failure_count,
         .clients_paused = manager->clients.hold,
+        .settled = state == MIG_MANAGER_STATE_NONE || state == MIG_MANAGER_STATE_SUCCESS ||
+                   state == MIG_MANAGER_STATE_FAILED,
     };
 }
 

@@ -316,6 +316,7 @@ struct mig_manager_status {
     const char *message;    /* as in the annotation; "" */
     uint32_t failure_count; /* in a row */
     bool clients_paused;
+    bool settled; /* as wanted, known not to be reachable (for now), or nothing is wanted */
 };
 void mig_manager_status(const struct mig_manager *manager, struct mig_manager_status *ret);
 

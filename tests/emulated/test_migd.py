@@ -313,6 +313,15 @@ class Life(MigdCase):
                 said = listener.recv(4096)
             self.assertEqual(migd.process.wait(LIMIT_S), 0)
 
+    def test_ready_without_manager(self):
+        path = os.path.join(self.node.directory, "notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+            listener.bind(path)
+            os.chmod(path, 0o777)
+            listener.settimeout(LIMIT_S)
+            self.migd(NOTIFY_SOCKET=path, MIGD_ROLES="metrics")
+            self.assertIn(b"READY=1", listener.recv(4096))
+
 
 class Options(unittest.TestCase):
     def test_help_and_version(self):

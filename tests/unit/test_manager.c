@@ -84,6 +84,33 @@ static void test_walk_through(void **state)
     close_world(&world);
 }
 
+/* Who waits for migd to be ready does not wait for a wish that there is not. */
+static void test_settled(void **state)
+{
+    static struct world world;
+    struct mig_manager_status status;
+
+    (void)state;
+    open_a30(&world, 1);
+    world.api_away = true;
+    world_start(&world);
+    mig_manager_status(world.manager, &status);
+    assert_false(status.settled);
+    world_api(&world, false);
+    mig_manager_status(world.manager, &status);
+    assert_true(status.settled);
+    world_label(&world, LABEL, "all-balanced");
+    mig_manager_status(world.manager, &status);
+    assert_false(status.settled);
+    assert_true(world_until(&world, "success", 20000));
+    mig_manager_status(world.manager, &status);
+    assert_true(status.settled);
+    world_label(&world, LABEL, "no-such");
+    mig_manager_status(world.manager, &status);
+    assert_true(status.settled);
+    close_world(&world);
+}
+
 static void test_default_config(void **state)
 {
     static struct world world;
@@ -855,6 +882,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_walk_through),
+        cmocka_unit_test(test_settled),
         cmocka_unit_test(test_default_config),
         cmocka_unit_test(test_already_applied),
         cmocka_unit_test(test_instances_only),
