@@ -488,6 +488,8 @@ static void on_supervisor_readable(uv_poll_t *poll, int status, int events)
             take_helper(helper, message);
         } else if (rc == 1 && message->type == MIG_MESSAGE_ENDED) {
             tell_end(helper, message);
+        } else if (rc == 1 && message->type == MIG_MESSAGE_SAID) {
+            say(helper, message->text);
         } else {
             lose_supervisor(helper);
         }

@@ -10,7 +10,7 @@
  *     agent -> helper       READ SAMPLE APPLY SAVE RESTORE HOST SOCKET CDI, one at a time
  *     helper -> agent       PROGRESS ... ANSWER to each, with its request number;
  *                           HELLO CHANGED UNREADABLE XID SAID of its own, request 0
- *     supervisor -> agent   STARTED (with the socket of a new helper), ENDED
+ *     supervisor -> agent   STARTED (with the socket of a new helper), ENDED, SAID
  *     agent -> supervisor   REPLACE
  */
 #ifndef MIG_HELPER_PROTOCOL_H

@@ -3,7 +3,9 @@
  * The first process of migd. It starts the agent and, again and again, the helper, since an agent
  * without privileges could not; it passes signals on to the agent, and the end of each to the
  * other. It opens no driver and no network, so nothing can hang it: whoever hangs is killed, or,
- * when even that is impossible (a call into the driver that never returns), left behind.
+ * when even that is impossible (a call into the driver that never returns), left behind. Those keep
+ * their memory, so only a few are: then the next is started when one of them has ended after all,
+ * which is also the sign that the driver answers again.
  *
  * Being the parent of both it is also the process that a container runtime or systemd watches: when
  * the agent has ended, however, the helper first finishes the change it is in, and then all of it
@@ -26,6 +28,7 @@
 #define BACKOFF_MAX_MS 5000u
 #define STABLE_MS 30000u      /* a helper that lived so long starts the count of failures anew */
 #define KILL_WAIT_MS 2000u    /* then a killed helper is left behind */
+#define LEFT_MAX 4u           /* left behind at a time */
 #define FINISH_WAIT_MS 60000u /* for the helper, after the agent's end */
 #define NO_TIME UINT64_MAX
 
@@ -34,7 +37,9 @@ struct supervisor {
     struct mig_receiver receiver;
     int control, signals;
     sigset_t signals_before;
-    pid_t agent, helper; /* 0 = ended */
+    pid_t agent, helper;  /* 0 = ended */
+    pid_t left[LEFT_MAX]; /* helpers that could not be killed */
+    unsigned left_count;
     int agent_status;
     uint64_t start_ms;   /* when to start a helper, or when the present one was started */
     uint64_t give_up_ms; /* when to leave the present helper behind, or the whole after the agent */
@@ -58,20 +63,42 @@ static void block_signals(sigset_t *ret_before)
 
 /* ---- telling the agent ---- */
 
+/* An agent that reads nothing any more has other troubles. */
+static void send_to_agent(const struct supervisor *supervisor, const struct mig_message *message)
+{
+    if (supervisor->control >= 0) {
+        (void)mig_channel_send(supervisor->control, message, 0, NULL);
+    }
+}
+
 static void tell(struct supervisor *supervisor, enum mig_message_type type, pid_t pid, int status,
                  int fd)
 {
-    struct mig_message *message = mig_message_new(type, 0);
+    MIG_AUTO_MESSAGE struct mig_message *message = mig_message_new(type, 0);
 
-    if (message && supervisor->control >= 0) {
+    if (message) {
         message->process.pid = (uint32_t)pid;
         message->process.status = status;
         message->fd = fd;
-        /* an agent that reads nothing any more has other troubles */
-        (void)mig_channel_send(supervisor->control, message, 0, NULL);
+        send_to_agent(supervisor, message);
         message->fd = -1;
     }
-    mig_message_free(message);
+}
+
+static void tell_left(const struct supervisor *supervisor)
+{
+    MIG_AUTO_MESSAGE struct mig_message *message = mig_message_new(MIG_MESSAGE_SAID, 0);
+
+    if (message) {
+        (void)snprintf(message->text, sizeof(message->text),
+                       "privileged processes that hang in the driver and cannot be ended: %u%s",
+                       supervisor->left_count,
+                       supervisor->left_count < LEFT_MAX
+                           ? ""
+                           : "; no other is started until one of them ends: see the kernel log, "
+                             "reset the GPU or reboot the node");
+        send_to_agent(supervisor, message);
+    }
 }
 
 /* ---- the helper ---- */
@@ -97,6 +124,36 @@ static void start_later(struct supervisor *supervisor)
         now_ms - supervisor->start_ms > STABLE_MS ? 1 : supervisor->failure_count + 1;
     supervisor->start_ms =
         now_ms + backoff_ms(supervisor->failure_count, max_ms > 0 ? max_ms : BACKOFF_MAX_MS);
+}
+
+/* It holds on to its memory, and the next may hang as it does: after the second they are started
+ * ever less often. */
+static void leave_behind(struct supervisor *supervisor)
+{
+    unsigned max_ms = supervisor->options->restart_max_ms;
+
+    supervisor->left[supervisor->left_count++] = supervisor->helper;
+    tell(supervisor, MIG_MESSAGE_ENDED, supervisor->helper, SIGKILL, -1);
+    tell_left(supervisor);
+    start_later(supervisor);
+    if (supervisor->left_count > 1) {
+        supervisor->start_ms += (uint64_t)(max_ms > 0 ? max_ms : BACKOFF_MAX_MS)
+                                << supervisor->left_count;
+    }
+}
+
+/* One that was left behind has ended: whatever held it has let go. */
+static void forget_left(struct supervisor *supervisor, pid_t pid)
+{
+    for (unsigned i = 0; i < supervisor->left_count; i++) {
+        if (supervisor->left[i] == pid) {
+            supervisor->left[i] = supervisor->left[--supervisor->left_count];
+            if (supervisor->helper == 0) {
+                supervisor->start_ms = mig_now_ms();
+            }
+            return;
+        }
+    }
 }
 
 static void start_helper(struct supervisor *supervisor)
@@ -153,6 +210,8 @@ static void reap(struct supervisor *supervisor)
         } else if (pid == supervisor->helper) {
             tell(supervisor, MIG_MESSAGE_ENDED, pid, status, -1);
             start_later(supervisor);
+        } else {
+            forget_left(supervisor, pid);
         }
     }
 }
@@ -208,10 +267,9 @@ static int keep_time(struct supervisor *supervisor)
     }
     if (supervisor->helper > 0 && now_ms >= supervisor->give_up_ms) {
         /* it cannot be killed: the next one will be told by the lock if it still does something */
-        tell(supervisor, MIG_MESSAGE_ENDED, supervisor->helper, SIGKILL, -1);
-        start_later(supervisor);
+        leave_behind(supervisor);
     }
-    if (supervisor->helper == 0 && wanted) {
+    if (supervisor->helper == 0 && wanted && supervisor->left_count < LEFT_MAX) {
         if (now_ms >= supervisor->start_ms) {
             start_helper(supervisor);
         } else if (supervisor->start_ms < next_ms) {

@@ -13,9 +13,12 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
@@ -297,6 +300,101 @@ static void test_stopped(void **state)
     (void)state;
     node_make(&node, "A30", true);
     assert_int_equal(agent_play(&node, &defaults, scene_stopped), 0);
+    node_remove(&node);
+}
+
+/* ---- a driver that hangs for good ---- */
+
+#define LEFT_MAX 4 /* as in supervisor.c */
+
+/* A process whose tracer does not look is not gone when it was killed: as one that hangs in the
+ * kernel. Returns the tracer; 0 when that is not allowed here. */
+static pid_t hold(pid_t pid)
+{
+    char byte = 0;
+    int ends[2];
+    pid_t tracer;
+
+    if (pipe(ends) < 0) {
+        return 0;
+    }
+    tracer = fork();
+    if (tracer == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+        byte = ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0;
+        (void)!write(ends[1], &byte, 1);
+        for (;;) {
+            (void)pause();
+        }
+    }
+    (void)!read(ends[0], &byte, 1);
+    close(ends[0]);
+    close(ends[1]);
+    if (!byte && tracer > 0) {
+        (void)kill(tracer, SIGKILL);
+        (void)waitpid(tracer, NULL, 0);
+    }
+    return byte ? tracer : 0;
+}
+
+static void let_go(pid_t tracer)
+{
+    (void)kill(tracer, SIGKILL);
+    (void)waitpid(tracer, NULL, 0);
+}
+
+static void scene_left_behind(struct agent *agent)
+{
+    pid_t tracers[LEFT_MAX];
+    struct mig_helper_status status;
+
+    for (unsigned i = 0; i < LEFT_MAX; i++) {
+        pid_t pid;
+
+        agent_wait(agent, &agent->changed_count, i + 1);
+        pid = agent_helper_pid(agent);
+        tracers[i] = hold(pid);
+        AGENT_CHECK(tracers[i] > 0);
+        (void)kill(pid, SIGKILL);
+        agent_wait(agent, &agent->lost_count, i + 1);
+    }
+    /* no more of them: each keeps its memory */
+    agent_turn(agent, 8000);
+    mig_helper_get_status(agent->helper, &status);
+    AGENT_CHECK(status.start_count == LEFT_MAX && status.pid == 0);
+    AGENT_CHECK(strstr(agent->said, "cannot be ended: 4; no other is started"));
+    /* the driver answers again: one has ended, and the next is started */
+    let_go(tracers[2]);
+    agent_wait(agent, &agent->changed_count, LEFT_MAX + 1);
+    AGENT_CHECK(agent_read(agent) == 0);
+    for (unsigned i = 0; i < LEFT_MAX; i++) {
+        if (i != 2) {
+            let_go(tracers[i]);
+        }
+    }
+}
+
+static void test_left_behind(void **state)
+{
+    struct node node;
+    pid_t pid = fork(), tracer;
+
+    (void)state;
+    if (pid == 0) {
+        (void)pause();
+        _exit(0);
+    }
+    tracer = hold(pid);
+    (void)kill(pid, SIGKILL);
+    if (tracer > 0) {
+        let_go(tracer);
+    }
+    (void)waitpid(pid, NULL, 0);
+    if (tracer == 0) {
+        skip(); /* no tracing here */
+    }
+    node_make(&node, "A30", true);
+    assert_int_equal(agent_play(&node, &defaults, scene_left_behind), 0);
     node_remove(&node);
 }
 
@@ -790,6 +888,7 @@ int main(void)
         cmocka_unit_test(test_no_driver),
         cmocka_unit_test(test_hang),
         cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_left_behind),
         cmocka_unit_test(test_killed_at_messages),
         cmocka_unit_test(test_killed_in_calls),
         cmocka_unit_test(test_agent_ends),
