@@ -173,6 +173,7 @@ typedef unsigned int nvmlAffinityScope_t;
 #define nvmlEventTypeXidCriticalError 0x8ULL
 #define nvmlEventTypeClock 0x10ULL
 #define nvmlEventTypePowerSourceChange 0x80ULL
+#define nvmlEventTypeGpuRecoveryAction 0x8000ULL /* drivers from 565 on */
 #define nvmlEventMigConfigChange 0x100ULL
 
 /* Why clocks are low: bits of a mask. */
@@ -415,7 +416,17 @@ typedef enum {
 #define NVML_FI_DEV_IS_MIG_MODE_INDEPENDENT_MIG_QUERY_CAPABLE 199
 #define NVML_FI_DEV_RESET_STATUS 226
 #define NVML_FI_DEV_DRAIN_AND_RESET_STATUS 227
-#define NVML_FI_DEV_GET_GPU_RECOVERY_ACTION 230
+#define NVML_FI_DEV_GET_GPU_RECOVERY_ACTION 230 /* drivers from 565 on */
+
+/* Values of that field. */
+typedef enum {
+    NVML_GPU_RECOVERY_ACTION_NONE = 0,
+    NVML_GPU_RECOVERY_ACTION_GPU_RESET = 1,
+    NVML_GPU_RECOVERY_ACTION_NODE_REBOOT = 2,
+    NVML_GPU_RECOVERY_ACTION_DRAIN_P2P = 3,
+    NVML_GPU_RECOVERY_ACTION_DRAIN_AND_RESET = 4,
+    NVML_GPU_RECOVERY_ACTION_RECOVER_IMEX_DOMAIN = 5
+} nvmlDeviceGpuRecoveryAction_t;
 
 /* PCI identity. v3 is current; the functions without a version suffix speak v1. */
 typedef struct {

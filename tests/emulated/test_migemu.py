@@ -14,7 +14,8 @@ from machine_case import MIGEMU, NodeCase, call  # noqa: E402
 
 USAGE, BUSY, IN_USE = 2, 5, 19
 VERBS = ["create", "clock", "destroy", "show", "env", "run", "ps", "job", "holder", "fault", "set", "reset",
-         "reload", "reboot", "root", "xid", "trace", "snapshot", "restore", "diff", "stats"]
+         "reload", "reboot", "root", "xid", "recovery", "trace", "snapshot", "restore", "diff",
+         "stats"]
 
 
 class Create(NodeCase):
@@ -286,6 +287,28 @@ class Control(NodeCase):
             with self.subTest(bad=bad):
                 self.fails(node.migemu("xid", *bad), USAGE)
         self.fails(node.migemu("xid", "--gpu", "3", "79"), 1, "no GPU 3")
+
+    def test_recovery(self):
+        node = self.node("--gpu", "A30*2")
+        for action in ("gpu-reset", "node-reboot", "drain-p2p", "drain-and-reset",
+                       "recover-imex-domain"):
+            self.succeeds(node.migemu("recovery", "--gpu", "1", action))
+            shown = self.succeeds(node.migemu("show"))
+            self.assertIn(f"GPU 1: recovery action {action}", shown)
+            self.assertNotIn("GPU 0: recovery", shown)
+            self.succeeds(node.migemu("reset"))
+            self.assertEqual("recovery" in self.succeeds(node.migemu("show")),
+                             action == "node-reboot")
+            self.succeeds(node.migemu("reboot"))
+            self.assertNotIn("recovery", self.succeeds(node.migemu("show")))
+        self.succeeds(node.migemu("xid", "--gpu", "0", "95"))
+        self.assertIn("GPU 0: recovery action gpu-reset", self.succeeds(node.migemu("show")))
+        self.succeeds(node.migemu("recovery", "none"))
+        self.assertNotIn("recovery", self.succeeds(node.migemu("show")))
+        for bad in ([], ["reset"], ["--gpu", "x", "none"], ["--gpu", "0"]):
+            with self.subTest(bad=bad):
+                self.fails(node.migemu("recovery", *bad), USAGE)
+        self.fails(node.migemu("recovery", "--gpu", "2", "none"), 1, "no GPU 2")
 
     def test_set(self):
         node = self.node("--gpu", "A30*2")

@@ -12,7 +12,7 @@
 
 #define SET_MAX 256
 #define MARK 0x4e5eu
-#define SUPPORTED                                                                            \
+#define ALWAYS                                                                               \
     (nvmlEventTypeSingleBitEccError | nvmlEventTypeDoubleBitEccError | nvmlEventTypePState | \
      nvmlEventTypeXidCriticalError | nvmlEventTypeClock | nvmlEventMigConfigChange)
 
@@ -23,6 +23,11 @@ struct set {
 };
 
 static struct set sets[SET_MAX];
+
+static uint64_t supported(void)
+{
+    return ALWAYS | (emu_has_recovery_action() ? nvmlEventTypeGpuRecoveryAction : 0);
+}
 
 static nvmlEventSet_t set_handle(unsigned index, unsigned birth)
 {
@@ -77,7 +82,7 @@ nvmlReturn_t emu_DeviceGetSupportedEventTypes(struct emu_call *call, unsigned lo
     if (!types) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    *types = SUPPORTED;
+    *types = supported();
     return NVML_SUCCESS;
 }
 
@@ -88,7 +93,7 @@ nvmlReturn_t emu_DeviceRegisterEvents(struct emu_call *call, unsigned long long 
     if (!set) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    if (types & ~SUPPORTED) {
+    if (types & ~supported()) {
         return NVML_ERROR_NOT_SUPPORTED;
     }
     atomic_fetch_or(&set->masks[call->gpu], types);

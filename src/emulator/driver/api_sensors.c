@@ -521,6 +521,10 @@ static nvmlReturn_t read_field(struct emu_call *call, unsigned field, int64_t *r
         *ret = (int64_t)energy;
         return rc;
     }
+    if (field == NVML_FI_DEV_GET_GPU_RECOVERY_ACTION && emu_has_recovery_action()) {
+        *ret = call->state.recovery_action;
+        return NVML_SUCCESS;
+    }
     if (field_table(call, field, ret) == 0 || is_zero_field(field)) {
         return NVML_SUCCESS;
     }

@@ -257,7 +257,8 @@ static bool let_xid_happen(const struct emu_call *call, unsigned xid)
     if (emu_begin(call->machine, &change) < 0) {
         return false;
     }
-    emu_xid(change.state, gpu, call->gi, call->ci, xid);
+    bool recovery = emu_xid(change.state, gpu, call->gi, call->ci, xid);
+    uint64_t action = change.state->gpus[gpu].recovery_action;
     bool lost = change.state->gpus[gpu].lost;
     emu_commit(&change);
     struct emu_event event = {.type = nvmlEventTypeXidCriticalError,
@@ -266,6 +267,12 @@ static bool let_xid_happen(const struct emu_call *call, unsigned xid)
                               .gi = call->gi,
                               .ci = call->ci};
     emu_event_post(call->machine, &event);
+    if (recovery) {
+        event.type = nvmlEventTypeGpuRecoveryAction;
+        event.data = action;
+        event.gi = event.ci = EMU_ID_NONE;
+        emu_event_post(call->machine, &event);
+    }
     return lost;
 }
 

@@ -72,6 +72,12 @@ uint64_t emu_measure(struct emu_call *call, struct emu_reading *ret);
 /* The driver branch, such as 550, whose library this is. */
 extern const unsigned emu_library_branch;
 
+/* Whether this driver tells what a GPU needs to recover, by an event and a field. */
+static inline bool emu_has_recovery_action(void)
+{
+    return emu_library_branch >= 565;
+}
+
 /* Handles. */
 nvmlDevice_t emu_gpu_handle(unsigned gpu);
 nvmlDevice_t emu_mig_handle(const struct emu_gpu *state, unsigned gpu, unsigned gi, unsigned ci);

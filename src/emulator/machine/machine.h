@@ -169,7 +169,8 @@ struct emu_gpu {
     uint16_t lock_graphics_mhz[2], lock_memory_mhz[2];     /* lowest, highest; 0: not locked */
     uint8_t drain;                                         /* takes no new clients */
     uint8_t gpm_streaming;
-    uint8_t reserved[2];
+    uint8_t recovery_action; /* nvmlDeviceGpuRecoveryAction_t */
+    uint8_t reserved;
     struct emu_meter meter;
     struct emu_gi gis[EMU_GI_MAX];
 };
@@ -408,9 +409,10 @@ unsigned emu_users_whole_gpu(const struct emu_state *state, unsigned gpu);
 
 /*
  * A critical error (XID) and what it does: 79 loses the GPU, 48 and 95 count an uncorrectable error
- * and want a reset, 94 ends the processes of the instance. Post the event after the commit.
+ * and want a reset, 94 ends the processes of the instance. Post the event after the commit, and
+ * another one when it returns true: the recovery action is another one too.
  */
-void emu_xid(struct emu_state *state, unsigned gpu, unsigned gi, unsigned ci, unsigned xid);
+bool emu_xid(struct emu_state *state, unsigned gpu, unsigned gi, unsigned ci, unsigned xid);
 
 /* IN_USE while the GPU has users; otherwise the pending modes hold and instances are gone. */
 nvmlReturn_t emu_gpu_reset(const struct emu_node_info *info, struct emu_state *state, unsigned gpu);

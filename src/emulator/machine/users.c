@@ -216,6 +216,9 @@ static void restart_gpu(struct emu_gpu *gpu)
     emu_mode_activate(gpu);
     gpu->ecc = gpu->ecc_pending;
     gpu->reset_required = 0;
+    if (gpu->recovery_action != NVML_GPU_RECOVERY_ACTION_NODE_REBOOT) {
+        gpu->recovery_action = NVML_GPU_RECOVERY_ACTION_NONE;
+    }
     gpu->ecc_corrected_before += gpu->ecc_corrected;
     gpu->ecc_uncorrected_before += gpu->ecc_uncorrected;
     gpu->ecc_corrected = 0;
@@ -246,17 +249,19 @@ static void reload_gpu(const struct emu_gpu_info *info, struct emu_gpu *gpu)
     gpu->meter.power_mw = 0; /* counts anew */
 }
 
-void emu_xid(struct emu_state *state, unsigned gpu, unsigned gi, unsigned ci, unsigned xid)
+bool emu_xid(struct emu_state *state, unsigned gpu, unsigned gi, unsigned ci, unsigned xid)
 {
     if (gpu >= state->gpu_count) {
-        return;
+        return false;
     }
     struct emu_gpu *target = &state->gpus[gpu];
+    uint8_t before = target->recovery_action;
     if (xid == 79) {
         target->lost = 1;
     } else if (xid == 48 || xid == 95) {
         target->ecc_uncorrected++;
         target->reset_required = 1;
+        target->recovery_action = NVML_GPU_RECOVERY_ACTION_GPU_RESET;
     } else if (xid == 94) {
         for (unsigned i = state->process_count; i-- > 0;) {
             const struct emu_process *process = &state->processes[i];
@@ -266,6 +271,7 @@ void emu_xid(struct emu_state *state, unsigned gpu, unsigned gi, unsigned ci, un
             }
         }
     }
+    return target->recovery_action != before;
 }
 
 nvmlReturn_t emu_gpu_reset(const struct emu_node_info *info, struct emu_state *state, unsigned gpu)
@@ -314,6 +320,7 @@ void emu_reboot(const struct emu_node_info *info, struct emu_state *state)
     }
     for (unsigned i = 0; i < info->gpu_count; i++) {
         reload_gpu(&info->gpus[i], &state->gpus[i]);
+        state->gpus[i].recovery_action = NVML_GPU_RECOVERY_ACTION_NONE;
     }
     state->boot_count++;
     state->driver_load_count++;

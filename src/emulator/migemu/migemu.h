@@ -29,7 +29,11 @@ typedef int migemu_verb(int argc, char **argv);
 
 migemu_verb migemu_create, migemu_destroy, migemu_show, migemu_env, migemu_run;
 migemu_verb migemu_ps, migemu_job, migemu_holder, migemu_fault, migemu_set;
-migemu_verb migemu_reset, migemu_reload, migemu_reboot, migemu_xid;
+migemu_verb migemu_reset, migemu_reload, migemu_reboot, migemu_xid, migemu_recovery;
+
+/* "gpu-reset" of an nvmlDeviceGpuRecoveryAction_t; NULL past the end. */
+const char *migemu_recovery_name(unsigned action);
+
 migemu_verb migemu_snapshot, migemu_restore, migemu_diff;
 migemu_verb migemu_trace, migemu_stats, migemu_root, migemu_clock;
 

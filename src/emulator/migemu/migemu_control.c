@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* migemu reset, reload, reboot, xid and fault: what happens to a machine, and goes wrong on it. */
+/* migemu reset, reload, reboot, xid, recovery and fault: what happens to a machine, and goes wrong
+ * on it. */
 #include "emulator/machine/fault.h"
 #include "emulator/machine/host_tree.h"
 #include "emulator/migemu/migemu.h"
@@ -149,6 +150,17 @@ int migemu_reboot(int argc, char **argv)
 
 /* ---- critical errors ---- */
 
+static void post_recovery(const struct emu_machine *machine, uint32_t gpu, uint8_t action)
+{
+    const struct emu_event event = {.type = nvmlEventTypeGpuRecoveryAction,
+                                    .data = action,
+                                    .gpu = gpu,
+                                    .gi = EMU_ID_NONE,
+                                    .ci = EMU_ID_NONE};
+
+    emu_event_post(machine, &event);
+}
+
 struct xid_request {
     uint64_t gpu, gi, ci, xid;
 };
@@ -188,6 +200,8 @@ int migemu_xid(int argc, char **argv)
     struct xid_request request = {.gi = EMU_ID_NONE, .ci = EMU_ID_NONE};
     struct emu_transaction transaction;
     struct emu_event event = {.type = nvmlEventTypeXidCriticalError};
+    bool recovery;
+    uint8_t action;
     int status = parse_xid(argc, argv, &request);
 
     if (status == 0) {
@@ -204,9 +218,86 @@ int migemu_xid(int argc, char **argv)
     event.gpu = (uint32_t)request.gpu;
     event.gi = (uint32_t)request.gi;
     event.ci = (uint32_t)request.ci;
-    emu_xid(transaction.state, event.gpu, event.gi, event.ci, (unsigned)request.xid);
+    recovery = emu_xid(transaction.state, event.gpu, event.gi, event.ci, (unsigned)request.xid);
+    action = transaction.state->gpus[event.gpu].recovery_action;
     emu_commit(&transaction);
     emu_event_post(machine, &event);
+    if (recovery) {
+        post_recovery(machine, event.gpu, action);
+    }
+    return 0;
+}
+
+/* ---- recovery actions ---- */
+
+static const char *const recovery_names[] = {
+    [NVML_GPU_RECOVERY_ACTION_NONE] = "none",
+    [NVML_GPU_RECOVERY_ACTION_GPU_RESET] = "gpu-reset",
+    [NVML_GPU_RECOVERY_ACTION_NODE_REBOOT] = "node-reboot",
+    [NVML_GPU_RECOVERY_ACTION_DRAIN_P2P] = "drain-p2p",
+    [NVML_GPU_RECOVERY_ACTION_DRAIN_AND_RESET] = "drain-and-reset",
+    [NVML_GPU_RECOVERY_ACTION_RECOVER_IMEX_DOMAIN] = "recover-imex-domain",
+};
+
+const char *migemu_recovery_name(unsigned action)
+{
+    return action < MIG_ARRAY_SIZE(recovery_names) ? recovery_names[action] : NULL;
+}
+
+static int parse_recovery(int argc, char **argv, uint64_t *ret_gpu, unsigned *ret_action)
+{
+    static const struct option options[] = {{"gpu", required_argument, NULL, 'g'},
+                                            {NULL, 0, NULL, 0}};
+    int option;
+
+    *ret_gpu = ALL_GPUS;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (option != 'g' || !mig_text_parse_u64(optarg, EMU_GPU_MAX - 1, ret_gpu)) {
+            return migemu_usage("recovery", "which GPU? --gpu N");
+        }
+    }
+    if (!migemu_operands(argc, argv, optind, 2, 2)) {
+        return MIGEMU_EXIT_USAGE;
+    }
+    for (*ret_action = 0; *ret_action < MIG_ARRAY_SIZE(recovery_names); (*ret_action)++) {
+        if (strcmp(argv[optind + 1], recovery_names[*ret_action]) == 0) {
+            return 0;
+        }
+    }
+    return migemu_usage("recovery", "'%s' is no recovery action", argv[optind + 1]);
+}
+
+int migemu_recovery(int argc, char **argv)
+{
+    MIGEMU_AUTO_MACHINE struct emu_machine *machine = NULL;
+    struct emu_transaction transaction;
+    uint64_t gpu = ALL_GPUS;
+    unsigned action = 0;
+    uint32_t count;
+    int status = parse_recovery(argc, argv, &gpu, &action);
+
+    if (status == 0) {
+        status = begin(argv[optind], &machine, &transaction);
+    }
+    if (status != 0) {
+        return status;
+    }
+    count = transaction.state->gpu_count;
+    if (gpu != ALL_GPUS && gpu >= count) {
+        emu_abort(&transaction);
+        return migemu_fail("the machine has no GPU %u", (unsigned)gpu);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (gpu == ALL_GPUS || gpu == i) {
+            transaction.state->gpus[i].recovery_action = (uint8_t)action;
+        }
+    }
+    emu_commit(&transaction);
+    for (uint32_t i = 0; i < count; i++) {
+        if (gpu == ALL_GPUS || gpu == i) {
+            post_recovery(machine, i, (uint8_t)action);
+        }
+    }
     return 0;
 }
 

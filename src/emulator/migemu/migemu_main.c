@@ -98,6 +98,13 @@ static const struct verb_row verbs[] = {
     {"xid", migemu_xid, "NODE --gpu N [--gi N [--ci N]] NUMBER", "let a critical error happen",
      "79 takes the GPU off the bus, 48 and 95 make a reset necessary, 94 ends the processes of\n"
      "one instance; every error is an event for all programs that wait for one.\n"},
+    {"recovery", migemu_recovery, "NODE [--gpu N] ACTION",
+     "what the driver says a GPU needs to recover",
+     "none, gpu-reset, node-reboot, drain-p2p, drain-and-reset, recover-imex-domain; an event, "
+     "and\n"
+     "a field, for programs that ask; drivers before 565 have neither. A reset lifts all but\n"
+     "node-reboot.\n"
+     "  --gpu N              index of the GPU; default all\n"},
     {"reset", migemu_reset, "NODE [--gpu N]", "reset one GPU or all, as nvidia-smi -r does",
      "  --gpu N              index of the GPU\n"},
     {"reload", migemu_reload, "NODE", "unload and load the driver", ""},

@@ -111,6 +111,10 @@ static void describe_gpu(const struct emu_gpu_info *info, const struct emu_gpu *
     if (gpu->reset_required) {
         add_line(lines, "GPU %u: needs a reset", index);
     }
+    if (gpu->recovery_action != NVML_GPU_RECOVERY_ACTION_NONE) {
+        add_line(lines, "GPU %u: recovery action %s", index,
+                 migemu_recovery_name(gpu->recovery_action));
+    }
     if (gpu->ecc_corrected > 0 || gpu->ecc_uncorrected > 0) {
         add_line(lines, "GPU %u: ECC errors %llu corrected, %llu uncorrected", index,
                  (unsigned long long)gpu->ecc_corrected, (unsigned long long)gpu->ecc_uncorrected);
