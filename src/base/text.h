@@ -16,7 +16,8 @@ bool mig_text_parse_u64(const char *text, uint64_t max, uint64_t *ret);
 /* As C writes integers: 0x.. hex, 0.. octal, else decimal; whole text, no sign. */
 bool mig_text_parse_base0(const char *text, uint64_t max, uint64_t *ret);
 
-/* "true" or "false" for the words that Go programs take for them (1, t, T, TRUE, ...); else NULL. */
+/* "true" or "false" for the words that Go programs take for them (1, t, T, TRUE, ...); else NULL.
+ */
 const char *mig_text_switch(const char *text);
 
 bool mig_text_starts_with(const char *text, const char *prefix);

@@ -194,6 +194,18 @@ static void xid_seen(const struct mig_helper_xid *xid, void *data)
     deviceplugin_role_xid(app->deviceplugin, xid);
 }
 
+static void recovery_seen(const struct mig_helper_recovery *recovery, void *data)
+{
+    const struct app *app = data;
+
+    if (recovery->action != MIG_DP_RECOVERY_NONE) {
+        log_write(LOG_LEVEL_WARNING, "helper", NULL, 0, "%s: the driver asks for %s",
+                  recovery->gpu_uuid, mig_dp_recovery_name(recovery->action));
+    }
+    mig_counter_set(app->counters, &mig_count_recovery, recovery->action, recovery->gpu_uuid, NULL);
+    deviceplugin_role_recovery(app->deviceplugin, recovery);
+}
+
 /* --- the manager --- */
 
 static void manager_stopped(void *data);
@@ -481,6 +493,7 @@ static int start_all(struct app *app, struct mig_error *error)
         .changed = node_changed,
         .unreadable = node_unreadable,
         .xid = xid_seen,
+        .recovery = recovery_seen,
         .said = helper_said,
         .lost = helper_lost,
         .orphaned = helper_orphaned,

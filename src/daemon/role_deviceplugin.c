@@ -395,6 +395,14 @@ void deviceplugin_role_xid(struct deviceplugin_role *role, const struct mig_help
     }
 }
 
+void deviceplugin_role_recovery(struct deviceplugin_role *role,
+                                const struct mig_helper_recovery *recovery)
+{
+    if (role) {
+        mig_deviceplugin_recovery(role->plugin, recovery->gpu_uuid, recovery->action);
+    }
+}
+
 void deviceplugin_role_reset(struct deviceplugin_role *role, const char *gpu_uuid)
 {
     if (role) {

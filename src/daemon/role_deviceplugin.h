@@ -37,6 +37,8 @@ int deviceplugin_role_new(const struct deviceplugin_role_options *options,
 /* The newest snapshot, or NULL; borrowed until the next one. */
 void deviceplugin_role_update(struct deviceplugin_role *role, const struct mig_node *node);
 void deviceplugin_role_xid(struct deviceplugin_role *role, const struct mig_helper_xid *xid);
+void deviceplugin_role_recovery(struct deviceplugin_role *role,
+                                const struct mig_helper_recovery *recovery);
 /* A GPU was reset: what made it unhealthy before is repaired. */
 void deviceplugin_role_reset(struct deviceplugin_role *role, const char *gpu_uuid);
 void deviceplugin_role_withhold(struct deviceplugin_role *role,

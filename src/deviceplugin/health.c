@@ -135,13 +135,15 @@ void mig_dp_health_reset(struct mig_dp_health *health, const struct mig_dp_healt
 }
 
 bool mig_dp_health_recovery(struct mig_dp_health *health, const struct mig_dp_health_config *config,
-                            const char *gpu_uuid, enum mig_dp_recovery_action action,
-                            uint64_t now_ms)
+                            const char *gpu_uuid, uint32_t action, uint64_t now_ms)
 {
     struct mig_dp_mark mark = {.gi_id = MIG_ID_NONE, .ci_id = MIG_ID_NONE, .recovery = action};
     bool demanded = false;
 
-    if (action != MIG_DP_RECOVERY_NONE) {
+    if (config->disable_all && !config->enable_all) {
+        action = MIG_DP_RECOVERY_NONE; /* nothing is demanded of whoever does not look */
+    }
+    if (action != MIG_DP_RECOVERY_NONE && action != MIG_DP_RECOVERY_IMEX_DOMAIN) {
         if (!mig_text_copy(mark.gpu_uuid, sizeof(mark.gpu_uuid), gpu_uuid)) {
             return false;
         }
@@ -257,6 +259,20 @@ static bool covers(const struct mig_dp_mark *mark, const struct mig_dp_slice *sl
              (mark->ci_id == MIG_ID_NONE || mark->ci_id == slice->ci_id)));
 }
 
+const char *mig_dp_recovery_name(uint32_t action)
+{
+    static const char *const names[] = {
+        [MIG_DP_RECOVERY_NONE] = "nothing",
+        [MIG_DP_RECOVERY_GPU_RESET] = "a reset of the GPU",
+        [MIG_DP_RECOVERY_REBOOT] = "a reboot of the node",
+        [MIG_DP_RECOVERY_DRAIN_P2P] = "the GPU to be drained of peer traffic",
+        [MIG_DP_RECOVERY_DRAIN_AND_RESET] = "the GPU to be drained and reset",
+        [MIG_DP_RECOVERY_IMEX_DOMAIN] = "recovery of the IMEX domain",
+    };
+
+    return action < MIG_ARRAY_SIZE(names) ? names[action] : "a recovery that migd does not know";
+}
+
 static void explain(const struct mig_dp_mark *mark, char *buffer, size_t size)
 {
     const char *what = mark->gi_id == MIG_ID_NONE ? "the GPU" : "the instance";
@@ -264,8 +280,9 @@ static void explain(const struct mig_dp_mark *mark, char *buffer, size_t size)
         mark->earned ? "was repaired and is watched for a while" : "has to be reset or made again";
 
     if (mark->xid == 0) {
-        snprintf(buffer, size, "the driver asks for a reset or reboot (recovery action %d); %s %s",
-                 (int)mark->recovery, what, then);
+        snprintf(buffer, size, "the driver asks for %s; %s %s",
+                 mig_dp_recovery_name(mark->recovery), what,
+                 mark->earned ? then : "cannot be used before that");
     } else {
         snprintf(buffer, size, "critical error, XID %llu; %s %s", (unsigned long long)mark->xid,
                  what, then);

@@ -22,17 +22,21 @@ enum mig_dp_recovery_action {
     MIG_DP_RECOVERY_REBOOT,
     MIG_DP_RECOVERY_DRAIN_P2P,
     MIG_DP_RECOVERY_DRAIN_AND_RESET,
+    MIG_DP_RECOVERY_IMEX_DOMAIN, /* of the fabric: the GPU itself works */
 };
+
+/* "a reset", for messages; also for one that is newer than this list. */
+const char *mig_dp_recovery_name(uint32_t action);
 
 /* Something that is unhealthy. */
 struct mig_dp_mark {
     char gpu_uuid[MIG_DP_ID_SIZE];
     uint32_t gi_id, ci_id; /* MIG_ID_NONE: all */
     uint64_t xid;          /* 0: the driver asked for `recovery` */
-    enum mig_dp_recovery_action recovery;
-    uint64_t place; /* what the ids stood for when they were first seen, never 0 then */
-    bool lost;      /* the GPU could not be read meanwhile */
-    bool earned;    /* repaired; goes at `free_ms` */
+    uint32_t recovery;     /* enum mig_dp_recovery_action, or newer */
+    uint64_t place;        /* what the ids stood for when they were first seen, never 0 then */
+    bool lost;             /* the GPU could not be read meanwhile */
+    bool earned;           /* repaired; goes at `free_ms` */
     uint64_t free_ms;
 };
 
@@ -54,8 +58,7 @@ void mig_dp_health_reset(struct mig_dp_health *health, const struct mig_dp_healt
 
 /* The driver's recovery action for a GPU. True when devices may have changed. */
 bool mig_dp_health_recovery(struct mig_dp_health *health, const struct mig_dp_health_config *config,
-                            const char *gpu_uuid, enum mig_dp_recovery_action action,
-                            uint64_t now_ms);
+                            const char *gpu_uuid, uint32_t action, uint64_t now_ms);
 
 /* A new snapshot: instances that are gone, GPUs that are lost or came back. */
 void mig_dp_health_observe(struct mig_dp_health *health, const struct mig_dp_health_config *config,

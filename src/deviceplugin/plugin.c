@@ -506,7 +506,7 @@ void mig_deviceplugin_reset(struct mig_deviceplugin *plugin, const char *gpu_uui
 }
 
 void mig_deviceplugin_recovery(struct mig_deviceplugin *plugin, const char *gpu_uuid,
-                               enum mig_dp_recovery_action action)
+                               uint32_t action)
 {
     mig_dp_health_recovery(&plugin->health, &plugin->options.config->health, gpu_uuid, action,
                            uv_now(plugin->loop));

@@ -103,9 +103,9 @@ void mig_deviceplugin_xid(struct mig_deviceplugin *plugin, const char *gpu_uuid,
 /* A GPU was reset; NULL: all of them, by a reload of the driver or a command of the operator. */
 void mig_deviceplugin_reset(struct mig_deviceplugin *plugin, const char *gpu_uuid);
 
-/* The driver's recovery action for a GPU has changed. */
+/* The driver's recovery action for a GPU, enum mig_dp_recovery_action or one that is newer. */
 void mig_deviceplugin_recovery(struct mig_deviceplugin *plugin, const char *gpu_uuid,
-                               enum mig_dp_recovery_action action);
+                               uint32_t action);
 
 /* No pod may be given these slices, because they are to go. Always the whole set; copied. */
 int mig_deviceplugin_withhold(struct mig_deviceplugin *plugin,

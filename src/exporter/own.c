@@ -37,6 +37,14 @@ const struct mig_counter mig_count_xids = {
     .help = "Critical errors (XID) that the driver reported.",
     .labels = {"UUID", "xid"},
 };
+const struct mig_counter mig_count_recovery = {
+    .name = "migd_gpu_recovery_action",
+    .help = "What the driver says the GPU needs to recover: 0 nothing, 1 a reset, 2 a reboot of "
+            "the node, 3 to be drained of peer traffic, 4 to be drained and reset, 5 the IMEX "
+            "domain.",
+    .kind = MIG_GAUGE,
+    .labels = {"UUID"},
+};
 const struct mig_counter mig_count_applies = {
     .name = "migd_applies_total",
     .help = "Changes of geometry by their result.",
@@ -95,22 +103,12 @@ const struct mig_counter mig_count_scrape_seconds = {
 };
 
 static const struct mig_counter *const counters_all[] = {
-    &mig_count_allocations,
-    &mig_count_devices,
-    &mig_count_registrations,
-    &mig_count_health_changes,
-    &mig_count_xids,
-    &mig_count_applies,
-    &mig_count_reconcile,
-    &mig_count_publish,
-    &mig_count_api_requests,
-    &mig_count_api_seconds,
-    &mig_count_helper_restarts,
-    &mig_count_config_errors,
-    &mig_count_plugin_config,
-    &mig_count_label_writes,
-    &mig_count_scrapes,
-    &mig_count_scrape_seconds,
+    &mig_count_allocations,    &mig_count_devices,        &mig_count_registrations,
+    &mig_count_health_changes, &mig_count_xids,           &mig_count_recovery,
+    &mig_count_applies,        &mig_count_reconcile,      &mig_count_publish,
+    &mig_count_api_requests,   &mig_count_api_seconds,    &mig_count_helper_restarts,
+    &mig_count_config_errors,  &mig_count_plugin_config,  &mig_count_label_writes,
+    &mig_count_scrapes,        &mig_count_scrape_seconds,
 };
 
 const struct mig_counter *mig_own_counter(size_t index)

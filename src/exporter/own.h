@@ -14,6 +14,7 @@ extern const struct mig_counter mig_count_devices;         /* resource, health; 
 extern const struct mig_counter mig_count_registrations;   /* resource, result */
 extern const struct mig_counter mig_count_health_changes;  /* health "healthy" "unhealthy" */
 extern const struct mig_counter mig_count_xids;            /* UUID, xid */
+extern const struct mig_counter mig_count_recovery;        /* UUID; a gauge */
 extern const struct mig_counter mig_count_applies;         /* result */
 extern const struct mig_counter mig_count_reconcile;       /* seconds from a label to its state */
 extern const struct mig_counter mig_count_publish;         /* seconds from a change to devices */

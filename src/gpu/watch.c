@@ -15,12 +15,15 @@
 
 #define HANDLE_MAX 64
 #define COUNT_EVERY 5 /* polls: where there are events they are not relied upon alone */
+#define RECOVERY_UNKNOWN UINT32_MAX
 #define FNV_BASIS 0xcbf29ce484222325u
 #define FNV_PRIME 0x100000001b3u
 
 struct watched_gpu {
     nvmlDevice_t device;
     bool has_events; /* of changed instances */
+    bool has_recovery, has_recovery_events;
+    unsigned recovery; /* that was told last; RECOVERY_UNKNOWN = none yet */
     unsigned device_max;
     unsigned profile_count;
     unsigned profiles[MIG_PROFILE_MAX]; /* driver's ids */
@@ -38,16 +41,57 @@ struct mig_watch {
     struct mig_watch_news news;
 };
 
+/* ---- what a GPU needs to recover ---- */
+
+static void look_at_recovery(struct mig_watch *watch, uint32_t index)
+{
+    struct watched_gpu *gpu = &watch->gpus[index];
+    struct mig_watch_news *news = &watch->news;
+    struct mig_watch_recovery *told = &news->recoveries[news->recovery_count];
+    nvmlFieldValue_t value = {.fieldId = NVML_FI_DEV_GET_GPU_RECOVERY_ACTION};
+    nvmlReturn_t code;
+
+    if (!gpu->has_recovery || !gpu->device || news->recovery_count == MIG_GPU_MAX) {
+        return;
+    }
+    code = MIG_CALL(watch->session, index, nvmlDeviceGetFieldValues, gpu->device, 1, &value);
+    code = code == NVML_SUCCESS ? value.nvmlReturn : code;
+    gpu->has_recovery = code != NVML_ERROR_NOT_SUPPORTED && code != NVML_ERROR_FUNCTION_NOT_FOUND &&
+                        code != NVML_ERROR_INVALID_ARGUMENT;
+    if (code != NVML_SUCCESS || value.value.uiVal == gpu->recovery ||
+        MIG_CALL(watch->session, index, nvmlDeviceGetUUID, gpu->device, told->gpu_uuid,
+                 (unsigned)sizeof(told->gpu_uuid)) != NVML_SUCCESS) {
+        return;
+    }
+    told->action = gpu->recovery = value.value.uiVal;
+    news->recovery_count++;
+}
+
+/* An event tells of a new demand. That one is met by a reset need not be an event: it is looked
+ * for while there is one, and always where the driver has the field alone. */
+static void look_at_demands(struct mig_watch *watch)
+{
+    for (uint32_t i = 0; i < watch->gpu_count; i++) {
+        const struct watched_gpu *gpu = &watch->gpus[i];
+
+        if (!gpu->has_recovery_events || gpu->recovery != NVML_GPU_RECOVERY_ACTION_NONE) {
+            look_at_recovery(watch, i);
+        }
+    }
+}
+
 /* ---- listening ---- */
 
 static void listen_to(struct mig_watch *watch, uint32_t index)
 {
     struct watched_gpu *gpu = &watch->gpus[index];
     unsigned long long types = 0;
-    unsigned long long wanted = nvmlEventTypeXidCriticalError | nvmlEventMigConfigChange;
+    unsigned long long wanted =
+        nvmlEventTypeXidCriticalError | nvmlEventMigConfigChange | nvmlEventTypeGpuRecoveryAction;
 
     gpu->device = NULL;
-    gpu->has_events = false;
+    gpu->has_events = gpu->has_recovery_events = false;
+    gpu->has_recovery = true; /* until the driver says no */
     if (MIG_CALL(watch->session, index, nvmlDeviceGetHandleByIndex_v2, index, &gpu->device) !=
             NVML_SUCCESS ||
         !watch->has_set ||
@@ -59,6 +103,7 @@ static void listen_to(struct mig_watch *watch, uint32_t index)
     if (wanted != 0 && MIG_CALL(watch->session, index, nvmlDeviceRegisterEvents, gpu->device,
                                 wanted, watch->set) == NVML_SUCCESS) {
         gpu->has_events = (wanted & nvmlEventMigConfigChange) != 0;
+        gpu->has_recovery_events = (wanted & nvmlEventTypeGpuRecoveryAction) != 0;
     }
 }
 
@@ -75,6 +120,7 @@ static int listen_to_all(struct mig_watch *watch, struct mig_error *error)
     watch->gpu_count = count < MIG_GPU_MAX ? count : MIG_GPU_MAX;
     for (uint32_t i = 0; i < watch->gpu_count; i++) {
         listen_to(watch, i);
+        look_at_recovery(watch, i);
     }
     watch->epoch = watch->session->epoch;
     watch->listening = true;
@@ -102,6 +148,7 @@ static void add_xid(struct mig_watch *watch, const nvmlEventData_t *event)
 static void take_events(struct mig_watch *watch)
 {
     nvmlReturn_t code = NVML_SUCCESS;
+    bool recovery = false;
 
     while (watch->has_set && watch->news.xid_count < MIG_WATCH_XID_MAX) {
         nvmlEventData_t event = {0};
@@ -112,6 +159,8 @@ static void take_events(struct mig_watch *watch)
         }
         if (event.eventType == nvmlEventTypeXidCriticalError) {
             add_xid(watch, &event);
+        } else if (event.eventType == nvmlEventTypeGpuRecoveryAction) {
+            recovery = true;
         } else {
             watch->news.changed = true;
         }
@@ -120,9 +169,12 @@ static void take_events(struct mig_watch *watch)
         /* no more events: the numbers have to do */
         watch->has_set = false;
         for (uint32_t i = 0; i < watch->gpu_count; i++) {
-            watch->gpus[i].has_events = false;
+            watch->gpus[i].has_events = watch->gpus[i].has_recovery_events = false;
         }
         watch->news.changed = true;
+    }
+    for (uint32_t i = 0; recovery && i < watch->gpu_count; i++) {
+        look_at_recovery(watch, i);
     }
 }
 
@@ -199,6 +251,9 @@ static int poll_all(struct mig_session *session, void *job, struct mig_error *er
     watch->news.changed = count != watch->gpu_count;
     take_events(watch);
     watch->poll_count++;
+    if (watch->poll_count % COUNT_EVERY == 0) {
+        look_at_demands(watch);
+    }
     for (uint32_t i = 0; i < watch->gpu_count; i++) {
         watch->news.changed |= has_changed(watch, i);
     }
@@ -226,6 +281,9 @@ int mig_watch_new(struct mig_session *session, struct mig_watch **ret, struct mi
         return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not watch the GPUs");
     }
     watch->session = session;
+    for (uint32_t i = 0; i < MIG_GPU_MAX; i++) {
+        watch->gpus[i].recovery = RECOVERY_UNKNOWN;
+    }
     *ret = watch;
     return 0;
 }

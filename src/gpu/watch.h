@@ -2,7 +2,8 @@
 /*
  * Noticing that somebody else changed the node, cheaply: the driver's own events where it has them,
  * and a few numbers per GPU that change with its geometry. Also the critical errors that the driver
- * reports. What has changed is found by reading the inventory.
+ * reports, and what it says a GPU needs to recover. What has changed is found by reading the
+ * inventory.
  */
 #ifndef MIG_GPU_WATCH_H
 #define MIG_GPU_WATCH_H
@@ -18,8 +19,16 @@ struct mig_watch_xid {
     uint64_t xid;
 };
 
+/* What the driver says a GPU needs to recover (NVML_FI_DEV_GET_GPU_RECOVERY_ACTION). */
+struct mig_watch_recovery {
+    char gpu_uuid[MIG_UUID_SIZE];
+    uint32_t action; /* nvmlDeviceGpuRecoveryAction_t; 0 = nothing */
+};
+
 struct mig_watch_news {
-    bool changed; /* read the inventory: always so after mig_watch_expect() */
+    bool changed;            /* read the inventory: always so after mig_watch_expect() */
+    uint32_t recovery_count; /* first of all GPUs whose driver tells, then when it is another one */
+    struct mig_watch_recovery recoveries[MIG_GPU_MAX];
     uint32_t xid_count;
     struct mig_watch_xid xids[MIG_WATCH_XID_MAX];
 };

@@ -382,6 +382,11 @@ static int take_message(struct mig_helper *helper, struct mig_message *message)
             helper->events.xid(&message->xid, helper->events.data);
         }
         return 0;
+    case MIG_MESSAGE_RECOVERY:
+        if (helper->events.recovery) {
+            helper->events.recovery(&message->recovery, helper->events.data);
+        }
+        return 0;
     case MIG_MESSAGE_SAID:
         say(helper, message->text);
         return 0;

@@ -84,6 +84,12 @@ struct mig_helper_xid {
     uint64_t xid;
 };
 
+/* What the driver says a GPU needs to recover. */
+struct mig_helper_recovery {
+    char gpu_uuid[MIG_UUID_SIZE];
+    uint32_t action; /* nvmlDeviceGpuRecoveryAction_t; 0 = nothing */
+};
+
 /* Each may be NULL. */
 struct mig_helper_events {
     /*
@@ -97,6 +103,8 @@ struct mig_helper_events {
      * follows when it can be again. */
     void (*unreadable)(const struct mig_error *error, void *data);
     void (*xid)(const struct mig_helper_xid *xid, void *data);
+    /* First of every GPU whose driver tells, from each helper; then when it is another one. */
+    void (*recovery)(const struct mig_helper_recovery *recovery, void *data);
     /* One line for the log: a helper has started, what it may not do, what was recovered. */
     void (*said)(const char *text, void *data);
     /* The helper ended or hung; what was asked of it has failed. The next is started by itself. */

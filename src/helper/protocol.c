@@ -161,6 +161,10 @@ static void pass_body(struct mig_wire *wire, struct mig_message *message)
     case MIG_MESSAGE_XID:
         pass_xid(wire, &message->xid);
         break;
+    case MIG_MESSAGE_RECOVERY:
+        mig_wire_text(wire, message->recovery.gpu_uuid, sizeof(message->recovery.gpu_uuid));
+        mig_wire_u32(wire, &message->recovery.action, UINT32_MAX);
+        break;
     case MIG_MESSAGE_SAVE:
     case MIG_MESSAGE_SAID:
     case MIG_MESSAGE_CDI:
@@ -230,6 +234,7 @@ static const char *const names[MIG_MESSAGE_TYPE_END] = {
     [MIG_MESSAGE_REPLACE] = "replace",
     [MIG_MESSAGE_SAMPLE] = "measure",
     [MIG_MESSAGE_CDI] = "write CDI file",
+    [MIG_MESSAGE_RECOVERY] = "recovery action",
 };
 
 const char *mig_message_name(enum mig_message_type type)

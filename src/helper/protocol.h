@@ -9,7 +9,7 @@
  *
  *     agent -> helper       READ SAMPLE APPLY SAVE RESTORE HOST SOCKET CDI, one at a time
  *     helper -> agent       PROGRESS ... ANSWER to each, with its request number;
- *                           HELLO CHANGED UNREADABLE XID SAID of its own, request 0
+ *                           HELLO CHANGED UNREADABLE XID RECOVERY SAID of its own, request 0
  *     supervisor -> agent   STARTED (with the socket of a new helper), ENDED, SAID
  *     agent -> supervisor   REPLACE
  */
@@ -43,6 +43,7 @@ enum mig_message_type {
     MIG_MESSAGE_REPLACE,
     MIG_MESSAGE_SAMPLE,
     MIG_MESSAGE_CDI, /* carries a file with the text, or nothing: the file has to go */
+    MIG_MESSAGE_RECOVERY,
     MIG_MESSAGE_TYPE_END
 };
 
@@ -112,6 +113,7 @@ struct mig_message {
         struct mig_node *node;     /* CHANGED */
         struct mig_error error;    /* UNREADABLE */
         struct mig_helper_xid xid;
+        struct mig_helper_recovery recovery;
         char text[MIG_MESSAGE_TEXT_SIZE]; /* SAID; SAVE: the config's name; CDI: the file's */
         struct {
             uint32_t pid;

@@ -248,6 +248,17 @@ static void tell_xid(struct mig_server *server, const struct mig_watch_xid *xid)
     }
 }
 
+static void tell_recovery(struct mig_server *server, const struct mig_watch_recovery *recovery)
+{
+    MIG_AUTO_MESSAGE struct mig_message *message = mig_message_new(MIG_MESSAGE_RECOVERY, 0);
+
+    if (message) {
+        memcpy(message->recovery.gpu_uuid, recovery->gpu_uuid, sizeof(message->recovery.gpu_uuid));
+        message->recovery.action = recovery->action;
+        mig_server_send(server, message);
+    }
+}
+
 void mig_server_poll(struct mig_server *server)
 {
     MIG_AUTO_FREE struct mig_watch_news *news = calloc(1, sizeof(*news));
@@ -260,6 +271,9 @@ void mig_server_poll(struct mig_server *server)
         }
         for (uint32_t i = 0; i < news->xid_count; i++) {
             tell_xid(server, &news->xids[i]);
+        }
+        for (uint32_t i = 0; i < news->recovery_count; i++) {
+            tell_recovery(server, &news->recoveries[i]);
         }
     }
     if (server->driver_hangs) {

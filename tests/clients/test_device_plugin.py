@@ -90,10 +90,11 @@ class KubeletCase(Client):
         super().setUpClass()
         sys.path.insert(0, str(peer_path("python-grpc")))
 
-    def setup(self, *gpus, strategy="mixed", lists="envvar", config="", delay_s=0):
+    def setup(self, *gpus, strategy="mixed", lists="envvar", config="", delay_s=0,
+              driver="550.90.07"):
         from fake_kubelet import FakeKubelet
         arguments = [word for gpu in gpus for word in ("--gpu", gpu)]
-        self.machine = self.node(*arguments, "--mig", "on")
+        self.machine = self.node(*arguments, "--mig", "on", "--driver", driver)
         self.kubelet = FakeKubelet(str(self.scratch), delay_s).start()
         self.addCleanup(lambda: self.kubelet.stop())
         self.base = BASE.format(strategy, lists) + config
@@ -465,6 +466,42 @@ class MigdPlugin(KubeletCase):
         self.assertTrue(self.kubelet.wait(lambda: self.machine.migemu("trace").stdout.count(
             "nvmlDeviceRegisterEvents") >= gpus))
 
+    def test_H5_the_driver_asks_for_recovery(self):
+        self.setup("A30*2", config="health: {holdDownSeconds: 0}\n", driver="570.86.15")
+        for gpu in (0, 1):
+            self.create(gpu, "14", "14")
+        self.begin("--roles", "device-plugin,metrics", "--listen", "127.0.0.1:0")
+        self.sees(mig_1g__6gb=4)
+        self.is_watching(2)
+        self.succeeds(self.machine.migemu("recovery", "--gpu", "1", "drain-and-reset"))
+        self.sees(mig_1g__6gb=2)
+        self.assertEqual(self.kubelet.capacity("nvidia.com/mig-1g.6gb"), 4)
+        self.log.seek(0)
+        self.assertIn("the driver asks for the GPU to be drained and reset", self.log.read())
+        # of the fabric: the GPU works; and none
+        for action in ("recover-imex-domain", "none"):
+            self.succeeds(self.machine.migemu("recovery", "--gpu", "1", action))
+            self.sees(mig_1g__6gb=4)
+        # a reset lifts what the driver asked for, and the error before it, without an event
+        self.succeeds(self.machine.smi("-mig", "0"))
+        self.sees(gpu=2, mig_1g__6gb=0)
+        self.succeeds(self.machine.migemu("xid", "--gpu", "0", "95"))
+        self.sees(gpu=1)
+        self.succeeds(self.machine.migemu("reset", "--gpu", "0"))
+        self.sees(gpu=2)
+
+    def test_H5_a_driver_that_does_not_tell(self):
+        self.setup("A30", config="health: {holdDownSeconds: 0}\n")
+        self.create(0, "14")
+        self.begin()
+        self.sees(mig_1g__6gb=1)
+        self.is_watching(1)
+        self.succeeds(self.machine.migemu("recovery", "gpu-reset"))
+        time.sleep(1)
+        self.sees(mig_1g__6gb=1)
+        asked = self.machine.migemu("trace").stdout.count("nvmlDeviceGetFieldValues")
+        self.assertLessEqual(asked, 2)  # it said so, and is not asked again
+
     def test_H4_a_reset_by_a_change_of_migd_lifts_marks(self):
         self.setup("A100-SXM4-40GB*2", config="health: {holdDownSeconds: 0}\n")
         self.succeeds(self.machine.smi("-mig", "0", "-i", "0"))
@@ -502,7 +539,8 @@ class MigdPlugin(KubeletCase):
         self.sees(mig_1g__6gb=0, gpu=2)
 
     def test_F3_F4_configs_in_a_folder(self):
-        """Laid out and changed as the kubelet does it with a ConfigMap; without a cluster the default counts"""
+        """Laid out and changed as the kubelet does it with a ConfigMap; without a cluster the default
+        counts"""
         self.setup("A30")
         self.create(0, "14", "14")
         folder = self.scratch / "configs"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The config of the device plugin by the node's label, before the real kubelet: what is allocatable follows the
-label, and a label that names nothing takes nothing away."""
+"""The config of the device plugin by the node's label, before the real kubelet: what is allocatable
+follows the label, and a label that names nothing takes nothing away."""
 from cluster_case import HERE, pod, until
 from layout import SOURCE
 from migd_case import LARGE, NAMESPACE, SMALL, DevicePluginCase
@@ -21,7 +21,8 @@ class PluginConfig(DevicePluginCase):
 
     def select(self, name):
         """As `oc label node`; None takes the label away."""
-        self.cluster.api.patch(f"/api/v1/nodes/{self.node}", {"metadata": {"labels": {LABEL: name}}})
+        self.cluster.api.patch(f"/api/v1/nodes/{self.node}",
+                               {"metadata": {"labels": {LABEL: name}}})
 
     def events(self, reason):
         found = self.cluster.get("events", "-A", "--field-selector", f"reason={reason}")["items"]
@@ -49,7 +50,8 @@ class PluginConfig(DevicePluginCase):
             self.assertEqual(self.cluster.phase(name), "Running")
             self.cluster.output("delete", "pod", name, "--now")
         # it is what the name stands for that counts
-        self.cluster.api.patch(MAP, {"data": {"shard": "version: v1\nflags: {migStrategy: single}\n"}})
+        single = "version: v1\nflags: {migStrategy: single}\n"
+        self.cluster.api.patch(MAP, {"data": {"shard": single}})
         self.select("shard")
         until(lambda: self.allocatable() == {"nvidia.com/gpu": 2}, self.allocatable)
         self.select(None)

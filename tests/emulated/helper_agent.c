@@ -74,6 +74,15 @@ static void on_xid(const struct mig_helper_xid *xid, void *data)
     heard(agent);
 }
 
+static void on_recovery(const struct mig_helper_recovery *recovery, void *data)
+{
+    struct agent *agent = data;
+
+    agent->recovery = *recovery;
+    agent->recovery_count++;
+    heard(agent);
+}
+
 static void on_said(const char *text, void *data)
 {
     struct agent *agent = data;
@@ -301,6 +310,7 @@ static void play(struct agent *agent, struct mig_helper_channel *channel, agent_
     struct mig_helper_events events = {.changed = on_changed,
                                        .unreadable = on_unreadable,
                                        .xid = on_xid,
+                                       .recovery = on_recovery,
                                        .said = on_said,
                                        .lost = on_lost,
                                        .orphaned = on_orphaned,

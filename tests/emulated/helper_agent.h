@@ -16,7 +16,8 @@ struct agent {
     struct mig_helper *helper;
     struct node *node;     /* the emulated one */
     struct mig_node *seen; /* the last snapshot, however it came */
-    unsigned changed_count, unreadable_count, lost_count, said_count, xid_count, progress_count;
+    unsigned changed_count, unreadable_count, lost_count, said_count, xid_count, progress_count,
+        recovery_count;
     unsigned done_count; /* of requests */
     int result;          /* of the last request */
     bool host_changed;
@@ -25,6 +26,7 @@ struct agent {
     struct mig_error error; /* of the last request */
     struct mig_error told;  /* with unreadable or lost */
     struct mig_helper_xid xid;
+    struct mig_helper_recovery recovery;
     char name[256];     /* of the config of the last restore */
     char said[16384];   /* lines */
     pid_t kill_on_next; /* helper to kill at the next thing it says; 0 = none */

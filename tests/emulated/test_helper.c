@@ -195,6 +195,54 @@ static void scene_xid(struct agent *agent)
     AGENT_CHECK(agent->lost_count == 0);
 }
 
+static void set_recovery(const struct emu_node_info *info, struct emu_state *state, void *data)
+{
+    (void)info;
+    state->gpus[1].recovery_action = *(const uint8_t *)data;
+}
+
+static void scene_recovery(struct agent *agent)
+{
+    struct emu_event event = {
+        .gpu = 1, .gi = EMU_ID_NONE, .ci = EMU_ID_NONE, .type = nvmlEventTypeGpuRecoveryAction};
+    uint8_t action = NVML_GPU_RECOVERY_ACTION_DRAIN_AND_RESET;
+
+    /* at first of both, that there is nothing */
+    agent_wait(agent, &agent->recovery_count, 2);
+    AGENT_CHECK(agent->recovery.action == NVML_GPU_RECOVERY_ACTION_NONE);
+    agent_wait(agent, &agent->changed_count, 1);
+    node_change(agent->node, set_recovery, &action);
+    event.data = action;
+    emu_event_post(agent->node->machine, &event);
+    agent_wait(agent, &agent->recovery_count, 3);
+    AGENT_CHECK(agent->recovery.action == action);
+    AGENT_CHECK(strcmp(agent->recovery.gpu_uuid, agent->seen->gpus[1].uuid) == 0);
+    /* an event that tells nothing new */
+    emu_event_post(agent->node->machine, &event);
+    agent_turn(agent, 300);
+    AGENT_CHECK(agent->recovery_count == 3);
+    /* withdrawn without an event, as a reset does it */
+    action = NVML_GPU_RECOVERY_ACTION_NONE;
+    node_change(agent->node, set_recovery, &action);
+    agent_wait(agent, &agent->recovery_count, 4);
+    AGENT_CHECK(agent->recovery.action == NVML_GPU_RECOVERY_ACTION_NONE);
+}
+
+static void test_H5_recovery(void **state)
+{
+    struct node node;
+
+    (void)state;
+    node_make(&node, "A30*2", true);
+    assert_int_equal(agent_play(&node, &defaults, scene_recovery), 0);
+    node_remove(&node);
+    /* with the field and without the event */
+    node_make(&node, "A30*2", true);
+    node_fault(&node, "EventSetCreate -> NOT_SUPPORTED");
+    assert_int_equal(agent_play(&node, &defaults, scene_recovery), 0);
+    node_remove(&node);
+}
+
 static void test_xid(void **state)
 {
     struct node node;
@@ -885,6 +933,7 @@ int main(void)
         cmocka_unit_test(test_mode),
         cmocka_unit_test(test_drift),
         cmocka_unit_test(test_xid),
+        cmocka_unit_test(test_H5_recovery),
         cmocka_unit_test(test_no_driver),
         cmocka_unit_test(test_hang),
         cmocka_unit_test(test_stopped),

@@ -51,8 +51,8 @@ def parse(text):
 
 
 class Case(unittest.TestCase):
-    def begin(self, gpus, *options, **env):
-        self.node = Node(*gpus.split(), options=("--mig", "on"))
+    def begin(self, gpus, *options, driver="550.90.07", **env):
+        self.node = Node(*gpus.split(), options=("--mig", "on", "--driver", driver))
         self.addCleanup(self.node.close)
         self.port = free_port()
         self.migd = Migd(self.node, "--listen", f"127.0.0.1:{self.port}", *options, **env)
@@ -186,6 +186,16 @@ class Own(Case):
         text = self.scrape()
         self.assertIn('migd_reconcile_seconds_count{result="success"} 1\n', text)
         self.assertEqual(len(self.told()), 3)
+
+    def test_m7_h5_recovery_action(self):
+        self.begin("A30 A30", "--roles", "metrics", driver="570.86.15")
+
+        def actions():
+            return sorted(value for name, _, value in parse(self.scrape())
+                          if name == "migd_gpu_recovery_action")
+        until(lambda: actions() == [0, 0], self.scrape)
+        self.node.migemu("recovery", "--gpu", "1", "node-reboot")
+        until(lambda: actions() == [0, 2], self.scrape)
 
 
 class Labels(Case):

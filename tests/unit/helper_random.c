@@ -270,6 +270,10 @@ static void fill_event(unsigned *seed, struct mig_message *message)
         message->xid.ci_id = helper_random(seed);
         message->xid.xid = helper_random(seed);
         break;
+    case MIG_MESSAGE_RECOVERY:
+        text(seed, message->recovery.gpu_uuid, sizeof(message->recovery.gpu_uuid));
+        message->recovery.action = helper_random(seed);
+        break;
     case MIG_MESSAGE_PROGRESS:
         message->progress.stage = helper_random(seed) % (MIG_STAGE_ROLLBACK + 1);
         message->progress.gpu = helper_random(seed);

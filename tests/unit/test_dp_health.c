@@ -282,6 +282,27 @@ static void H5_recovery_action(void **state)
     assert_false(mig_dp_health_tick(&world->health, 1000000));
 }
 
+/* What is of the fabric, or of nobody's interest, marks nothing; what is not known does. */
+static void H5_which_actions_mark(void **state)
+{
+    struct world *world = *state;
+    struct mig_dp_health_config off = world->config->health;
+
+    mig_dp_health_recovery(&world->health, &world->config->health, "GPU-0",
+                           MIG_DP_RECOVERY_IMEX_DOMAIN, 0);
+    assert_null(strstr(seen(world), "!"));
+    off.disable_all = true;
+    mig_dp_health_recovery(&world->health, &off, "GPU-0", MIG_DP_RECOVERY_REBOOT, 0);
+    assert_null(strstr(seen(world), "!"));
+    off.enable_all = true;
+    mig_dp_health_recovery(&world->health, &off, "GPU-0", 77, 0);
+    assert_non_null(strstr(seen(world), "MIG-0-1-0!"));
+    assert_null(strstr(seen(world), "MIG-1-1-0!"));
+    for (uint32_t i = 0; i < 10; i++) {
+        assert_true(mig_dp_recovery_name(i)[0]);
+    }
+}
+
 static void too_many_marks_become_one_of_the_gpu(void **state)
 {
     struct world *world = *state;
@@ -312,6 +333,7 @@ int main(void)
         TEST(H4_another_instance_with_the_same_ids),
         TEST(H4_lost_and_found),
         TEST(H5_recovery_action),
+        TEST(H5_which_actions_mark),
         TEST(H8_policy_in_the_file),
         TEST(too_many_marks_become_one_of_the_gpu),
     };
