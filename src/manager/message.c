@@ -107,10 +107,17 @@ void mig_manager_set_state(struct mig_manager *manager, enum mig_manager_state s
 
 /* ---- failures -------------------------------------------------------------------------------- */
 
-static void error_text(const struct mig_error *error, char *buffer, size_t size)
+/* Which config it is about is said first, unless the error's own words name it. */
+static void error_text(const struct mig_manager *manager, const struct mig_error *error,
+                       char *buffer, size_t size)
 {
     struct mig_words words = mig_words_start(buffer, size);
+    char name[MIG_MANAGER_NAME_SIZE + 2];
 
+    (void)snprintf(name, sizeof(name), "'%.64s'", manager->wish.label);
+    if (manager->wish.label[0] && !strstr(error->message, name)) {
+        mig_words_add(&words, "%s: ", name);
+    }
     mig_words_add(&words, "%s", error->message[0] ? error->message : "failed for no known reason");
     if (error->holders[0]) {
         mig_words_add(&words, " (%s)", error->holders);
@@ -128,7 +135,7 @@ void mig_manager_fail(struct mig_manager *manager, const char *reason,
     char text[MIG_MANAGER_MESSAGE_SIZE];
     bool busy = strcmp(reason, "MigConfigBlocked") == 0;
 
-    error_text(error, text, sizeof(text));
+    error_text(manager, error, text, sizeof(text));
     manager->failure_count += manager->failure_count < UINT32_MAX;
     mig_manager_backoff(manager, &run->retry, manager->options.retry_min_ms,
                         busy && manager->options.retry_max_ms > BUSY_RETRY_MAX_MS

@@ -40,7 +40,7 @@ class Defects(MigdCase):
         self.begin()
         self.cluster.migemu(self.node, "fault add", "*Create* -> INSUFFICIENT_RESOURCES")
         self.wish("two-2g")
-        self.wait_state("failed", "Insufficient Resources")
+        self.assertIn("Insufficient Resources", self.wait_state("failed", "'two-2g': "))
         self.cluster.migemu(self.node, "fault clear")
         self.wait_state("success", "'two-2g'", 90)
         self.assertEqual(self.geometry(), [["2g.12gb", "2g.12gb"]])

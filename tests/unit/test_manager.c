@@ -517,6 +517,7 @@ static void test_failure_is_retried(void **state)
     world_label(&world, LABEL, "all-1g.6gb");
     world_start(&world);
     assert_true(world_until(&world, "failed", 5000));
+    assert_message(&world, "'all-1g.6gb': "); /* what was asked, then what stopped it */
     assert_message(&world, "the driver failed");
     assert_false(world_any_paused(&world));
     world_run(&world, 3600000);
