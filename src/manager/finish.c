@@ -3,7 +3,8 @@
  * The ends of a run: the hardware shows what is wanted, or a reboot is the last resort.
  *
  * The host is rebooted only if that was allowed, once for a config (the record outlives the boot,
- * and so does the state label), and never under pods that hold a GPU.
+ * and so does the state label), and never under pods that hold a GPU. One that was asked for and
+ * did not come, because the boot is still the same, is asked for again.
  */
 #include "base/text.h"
 #include "core/describe.h"
@@ -135,7 +136,7 @@ void mig_manager_finish(struct mig_manager *manager)
     }
     run->confirmed = true;
     run->unconfirmed = run->drifted = run->stalled = run->escalate = run->futile = run->surprised =
-        false;
+        run->leave_mode = false;
     run->busy_since_ms = 0;
     run->retry = (struct mig_manager_retry){0};
     manager->failure_count = 0;
@@ -151,7 +152,8 @@ void mig_manager_finish(struct mig_manager *manager)
 
 /* ---- the last resort ------------------------------------------------------------------------- */
 
-static bool mode_is_unmet(const struct mig_manager *manager)
+/* Some mode is not as wanted; with `at_boot`, and would not be so by the next boot either. */
+static bool mode_is_unmet(const struct mig_manager *manager, bool at_boot)
 {
     const struct mig_node *node = manager->node;
 
@@ -159,7 +161,8 @@ static bool mode_is_unmet(const struct mig_manager *manager)
         const struct mig_gpu_goal *goal = &manager->apply_goal.gpus[i];
 
         if (goal->kind != MIG_GOAL_LEAVE && node->gpus[i].mig_capable &&
-            node->gpus[i].mig_mode != goal->mig_mode) {
+            node->gpus[i].mig_mode != goal->mig_mode &&
+            (!at_boot || node->gpus[i].mig_mode_pending != goal->mig_mode)) {
             return true;
         }
     }
@@ -181,6 +184,28 @@ static void begin_reboot(struct mig_manager *manager, const struct mig_error *er
     mig_manager_say(manager, MIG_MANAGER_WARNING, "MigRebooting", "%s", manager->message);
 }
 
+/*
+ * An apply that fails puts back what was there, a pending mode too, and then a boot changes
+ * nothing. So before the reboot there is one more that asks for the mode only, and leaves it
+ * pending.
+ */
+static void prepare_reboot(struct mig_manager *manager, const struct mig_error *error)
+{
+    struct mig_manager_run *run = &manager->run;
+    bool unprepared = mode_is_unmet(manager, true);
+
+    if (!run->leave_mode) {
+        run->reboot_error = *error;
+    }
+    if (!unprepared) {
+        begin_reboot(manager, &run->reboot_error);
+    } else if (run->leave_mode) {
+        mig_manager_fail(manager, "MigConfigFailed", error);
+    } else {
+        run->leave_mode = true;
+    }
+}
+
 void mig_manager_consider_reboot(struct mig_manager *manager, const struct mig_error *error)
 {
     struct mig_error told = *error;
@@ -190,9 +215,10 @@ void mig_manager_consider_reboot(struct mig_manager *manager, const struct mig_e
     }
     manager->run.applying = false;
     if (!manager->options.with_reboot || manager->node_stale || !manager->boot_id[0] ||
-        !mode_is_unmet(manager)) {
+        !mode_is_unmet(manager, false)) {
         mig_manager_fail(manager, "MigConfigFailed", &told);
-    } else if (strcmp(manager->record.reboot_label, manager->run.label) == 0) {
+    } else if (strcmp(manager->record.reboot_label, manager->run.label) == 0 &&
+               strcmp(manager->record.reboot_boot_id, manager->boot_id) != 0) {
         mig_error_prefix(&told, "also after a reboot of the host");
         mig_manager_fail(manager, "MigConfigFailed", &told);
     } else if (!manager->pods_known || manager->pod_count > 0) {
@@ -200,7 +226,7 @@ void mig_manager_consider_reboot(struct mig_manager *manager, const struct mig_e
                        "a reboot of the host would help, but pods hold GPUs of it: drain the node");
         mig_manager_fail(manager, "MigConfigFailed", &told);
     } else {
-        begin_reboot(manager, &told);
+        prepare_reboot(manager, &told);
     }
 }
 

@@ -147,6 +147,8 @@ struct mig_manager_run {
     bool escalate;    /* the driver said in use, of nobody we know: GPU clients have to pause */
     bool surprised;   /* the driver said in use, of what we did not see; once */
     bool futile;      /* pausing them did not free the GPU */
+    bool leave_mode;  /* for a reboot: the next apply leaves a mode that it cannot set pending */
+    struct mig_error reboot_error;  /* what the reboot is needed for */
     bool holders_fresh, node_fresh; /* read since the run last started to look */
     uint64_t busy_since_ms;         /* 0 = nobody is waited for */
     struct mig_manager_retry retry;

@@ -143,7 +143,7 @@ void mig_manager_fail(struct mig_manager *manager, const char *reason,
                             : manager->options.retry_max_ms);
     mig_manager_wake(manager, run->retry.at_ms);
     run->busy_since_ms = 0;
-    run->stalled = run->surprised = false;
+    run->stalled = run->surprised = run->leave_mode = false;
     mig_manager_look_again(manager);
     manager->clients.hold = false;
     mig_manager_release(manager);

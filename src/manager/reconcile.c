@@ -268,7 +268,7 @@ static void begin_apply(struct mig_manager *manager)
     action->node = manager->node;
     action->goal = &manager->apply_goal;
     action->policies = manager->policies;
-    action->skip_reset = manager->options.skip_reset;
+    action->skip_reset = manager->options.skip_reset || manager->run.leave_mode;
     mig_manager_set_state(manager, MIG_MANAGER_STATE_PENDING, "changing to '%.64s'",
                           manager->wish.label);
 }

@@ -78,7 +78,7 @@ struct world {
     struct mig_gpu gpus[WORLD_GPUS];
     uint32_t gpu_count, next_gi_id, next_uuid, next_pod;
     struct mig_node *given, *older; /* the manager's snapshot */
-    bool reset_fails, apply_lies, driver_gone, silent_apply;
+    bool reset_fails, reboot_fails, apply_lies, driver_gone, silent_apply;
     bool service_runs[WORLD_SERVICES], cdi_fails, busy_driver;
     bool started_foreign; /* a service that is none of ours was to be started */
     unsigned boot;

@@ -163,12 +163,16 @@ static bool handles_are_open(const struct world *world)
     return false;
 }
 
-/* As the driver would; false with mode left pending when a reset is needed and fails. */
-static bool change_gpu(struct world *world, const struct mig_gpu_plan *plan)
+/* As mig_apply_run would; false when a reset is needed and fails, or is skipped: then the mode
+ * stays pending, else what was there is put back. */
+static bool change_gpu(struct world *world, const struct mig_gpu_plan *plan, bool skip_reset)
 {
     struct mig_gpu *gpu = &world->gpus[plan->gpu];
 
     check_pods_stay(world, plan->gpu, plan);
+    if (plan->set_mode && gpu->mig_mode != plan->mode && world->reset_fails && !skip_reset) {
+        return false;
+    }
     world->destroyed += plan->plan.gi_destroy_count;
     world->created += plan->plan.gi_create_count;
     if (plan->set_mode && gpu->mig_mode != plan->mode && world->reset_fails) {
@@ -194,8 +198,8 @@ static bool change_gpu(struct world *world, const struct mig_gpu_plan *plan)
 }
 
 static void carry_plan(struct world *world, const struct mig_node *node,
-                       const struct mig_node_plan *plan, struct mig_manager_event *event,
-                       struct mig_error *error)
+                       const struct mig_node_plan *plan, bool skip_reset,
+                       struct mig_manager_event *event, struct mig_error *error)
 {
     bool breaks = world_chance(world, world->faults.broken);
 
@@ -215,10 +219,12 @@ static void carry_plan(struct world *world, const struct mig_node *node,
                                           "failed, and the old state could not be put back");
             return;
         }
-        if (!change_gpu(world, &plan->gpus[i])) {
-            event->mode_pending = true;
+        if (!change_gpu(world, &plan->gpus[i], skip_reset)) {
+            event->mode_pending = skip_reset;
             event->result = mig_error_set(error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0,
-                                          "GPU %u: the reset failed, MIG mode stays pending", i);
+                                          skip_reset ? "GPU %u: MIG mode stays pending"
+                                                     : "GPU %u: the reset failed; put back",
+                                          i);
         }
     }
 }
@@ -252,7 +258,7 @@ static void carry_apply(struct world *world, const struct world_job *job,
     } else if (!world->apply_lies) {
         event->result = mig_node_plan_make(node, &job->goal, policies, &plan, error);
         if (event->result == MIG_OK) {
-            carry_plan(world, node, &plan, event, error);
+            carry_plan(world, node, &plan, job->skip_reset, event, error);
         }
         mig_node_plan_release(&plan);
     }
@@ -381,7 +387,12 @@ static void carry(struct world *world, const struct world_job *job, struct mig_m
                                          : MIG_OK;
         break;
     case MIG_MANAGER_REBOOT:
-        world->reboots++;
+        if (world->reboot_fails) {
+            event->result =
+                mig_error_set(&room->error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0, "the helper is gone");
+        } else {
+            world->reboots++;
+        }
         break;
     case MIG_MANAGER_LOG:
     case MIG_MANAGER_EVENT:

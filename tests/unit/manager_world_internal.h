@@ -18,6 +18,7 @@ struct world_job {
     char resource_version[64], pod[64], uid[64];
     bool shows_success; /* PATCH: the snapshot that was given last is as the label asks */
     struct mig_goal goal;
+    bool skip_reset;
     size_t slice_count, name_count;
     struct mig_manager_slice slices[64]; /* protected */
     char names[WORLD_SERVICES][64];

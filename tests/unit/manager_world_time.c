@@ -25,6 +25,7 @@ static void copy_changes(struct world_job *job, const struct mig_manager_action 
 static void copy_apply(struct world_job *job, const struct mig_manager_action *action)
 {
     job->goal = *action->goal;
+    job->skip_reset = action->skip_reset;
     for (uint32_t i = 0; i < action->node->gpu_count; i++) {
         const struct mig_gpu *gpu = &action->node->gpus[i];
 

@@ -795,6 +795,8 @@ static void test_one_reboot(void **state)
     world_label(&world, LABEL, "all-balanced");
     world_start(&world);
     assert_true(world_until(&world, "rebooting", 20000));
+    assert_message(&world, "needs a reboot of the host: GPU 0: the reset failed");
+    assert_true(world.gpus[0].mig_mode_pending); /* what the boot is for */
     world_run(&world, 2000);
     assert_int_equal(world.reboots, 1);
     world_kill(&world); /* restarted while the host goes down */
@@ -808,6 +810,31 @@ static void test_one_reboot(void **state)
     assert_true(world_is_met(&world));
     assert_int_equal(world.reboots, 1);
     assert_false(world_any_paused(&world));
+    close_world(&world);
+}
+
+/* One that could not be asked for has not been: it is told so, and asked for again. */
+static void test_reboot_that_did_not_come(void **state)
+{
+    static struct world world;
+
+    (void)state;
+    open_a30(&world, 1);
+    world.options.with_reboot = true;
+    world.reset_fails = world.reboot_fails = true;
+    world_label(&world, LABEL, "all-balanced");
+    world_start(&world);
+    assert_true(world_until(&world, "failed", 20000));
+    assert_message(&world, "could not reboot the host: the helper is gone");
+    world.reboot_fails = false;
+    world_run(&world, 60000);
+    assert_state(&world, "rebooting");
+    assert_int_equal(world.reboots, 1);
+    world_reboot(&world);
+    world_start(&world);
+    world_run(&world, 60000);
+    assert_state(&world, "success");
+    assert_int_equal(world.reboots, 1);
     close_world(&world);
 }
 
@@ -914,6 +941,7 @@ int main(void)
         cmocka_unit_test(test_boot_without_api),
         cmocka_unit_test(test_taint_stays_while_it_fails),
         cmocka_unit_test(test_one_reboot),
+        cmocka_unit_test(test_reboot_that_did_not_come),
         cmocka_unit_test(test_no_second_reboot),
         cmocka_unit_test(test_no_reboot_under_pods),
         cmocka_unit_test(test_cdi),
