@@ -38,10 +38,17 @@ void host_read_node(struct manager_role *role, const struct mig_manager_action *
 
 static void progress(const struct mig_apply_progress *progress, void *data)
 {
+    static const char *const stages[] = {
+        [MIG_STAGE_WAIT_LOCK] = "wait-lock", [MIG_STAGE_RECOVER] = "recover",
+        [MIG_STAGE_STEP] = "step",           [MIG_STAGE_MODE] = "mode",
+        [MIG_STAGE_RESET] = "reset",         [MIG_STAGE_WAIT_IDLE] = "wait-idle",
+        [MIG_STAGE_VERIFY] = "verify",       [MIG_STAGE_ROLLBACK] = "rollback",
+    };
+
     (void)data;
-    log_write(LOG_LEVEL_DEBUG, "manager", NULL, 0, "GPU %d: %s (%u of %u)",
-              progress->gpu == MIG_ID_NONE ? -1 : (int)progress->gpu, progress->text,
-              progress->step, progress->step_count);
+    log_write(LOG_LEVEL_DEBUG, "manager", NULL, 0, "stage %s, GPU %d: %s (%u of %u)",
+              stages[progress->stage], progress->gpu == MIG_ID_NONE ? -1 : (int)progress->gpu,
+              progress->text, progress->step, progress->step_count);
 }
 
 static void tell_resets(const struct manager_role *role, uint64_t gpus)

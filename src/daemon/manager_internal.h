@@ -78,6 +78,7 @@ struct task {
     struct manager_role *role; /* NULL: nobody waits any more */
     struct task *next, **link;
     uint64_t id;
+    enum mig_manager_action_kind kind;
     bool helper_answers;        /* a helper's done() will come, whatever happens to the role */
     struct mig_kube_call *call; /* cancelled when it is freed before its answer */
     void (*release)(struct task *task); /* what belongs to it; may be NULL */

@@ -54,6 +54,7 @@ void *task_new(struct manager_role *role, const struct mig_manager_action *actio
     }
     task->role = role;
     task->id = action->id;
+    task->kind = action->kind;
     task->release = release;
     task->next = role->tasks;
     task->link = &role->tasks;
@@ -84,10 +85,17 @@ static void forget_tasks(struct manager_role *role)
     role->task_count = 0;
 }
 
+/* With the line at its beginning: what was under way, should this process end here. */
+static void log_end(const struct task *task)
+{
+    log_write(LOG_LEVEL_DEBUG, "manager", NULL, 0, "end %s", mig_manager_action_name(task->kind));
+}
+
 void task_answer(struct task *task, struct mig_manager_event *event, struct mig_node *node)
 {
     struct manager_role *role = task->role;
 
+    log_end(task);
     event->kind = MIG_MANAGER_ANSWER;
     event->id = task->id;
     if (!role) {
@@ -117,6 +125,7 @@ void task_answer_later(struct task *task, int result, int status, const struct m
 {
     struct role_later later = {.id = task->id, .result = result, .status = status};
 
+    log_end(task);
     if (error) {
         later.error = *error;
     }
@@ -161,6 +170,8 @@ static void tell_status(struct manager_role *role)
                                 status.state, NULL);
         }
         role->state_ms = uv_now(role->options.loop);
+        log_write(LOG_LEVEL_DEBUG, "manager", NULL, 0, "state %s",
+                  status.state[0] ? status.state : "none");
     }
     (void)mig_text_copy(role->wanted, sizeof(role->wanted), status.wanted);
     (void)mig_text_copy(role->state, sizeof(role->state), status.state);
@@ -193,6 +204,10 @@ static void begin(struct manager_role *role, const struct mig_manager_action *ac
 {
     if (role->stopping && begins_change(action)) {
         return;
+    }
+    if (action->kind != MIG_MANAGER_LOG) {
+        log_write(LOG_LEVEL_DEBUG, "manager", NULL, 0, "begin %s",
+                  mig_manager_action_name(action->kind));
     }
     switch (action->kind) {
     case MIG_MANAGER_LOG:

@@ -250,6 +250,11 @@ enum mig_manager_action_kind {
     MIG_MANAGER_REBOOT, /* save the record that came before it first */
 };
 
+#define MIG_MANAGER_ACTION_KIND_COUNT (MIG_MANAGER_REBOOT + 1)
+
+/* "patch", "read-node": the kind in lower case, with dashes. */
+const char *mig_manager_action_name(enum mig_manager_action_kind kind);
+
 enum mig_manager_level { MIG_MANAGER_INFO = 0, MIG_MANAGER_NOTICE, MIG_MANAGER_WARNING };
 
 /* NOTICE and WARNING events are "Normal" and "Warning"; there are none of level INFO. */

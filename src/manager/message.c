@@ -28,6 +28,31 @@ static void format_text(char *buffer, size_t size, const char *format, va_list a
     mig_text_make_utf8(buffer);
 }
 
+const char *mig_manager_action_name(enum mig_manager_action_kind kind)
+{
+    static const char *const names[MIG_MANAGER_ACTION_KIND_COUNT] = {
+        [MIG_MANAGER_LOG] = "log",
+        [MIG_MANAGER_EVENT] = "event",
+        [MIG_MANAGER_WITHHOLD] = "withhold",
+        [MIG_MANAGER_SAVE_RECORD] = "save-record",
+        [MIG_MANAGER_PUBLISH_CONFIG] = "publish-config",
+        [MIG_MANAGER_PATCH] = "patch",
+        [MIG_MANAGER_REMOVE_TAINT] = "remove-taint",
+        [MIG_MANAGER_EVICT] = "evict",
+        [MIG_MANAGER_LIST_CLIENT_PODS] = "list-client-pods",
+        [MIG_MANAGER_DELETE_PODS] = "delete-pods",
+        [MIG_MANAGER_READ_HOLDERS] = "read-holders",
+        [MIG_MANAGER_READ_NODE] = "read-node",
+        [MIG_MANAGER_APPLY] = "apply",
+        [MIG_MANAGER_STOP_SERVICES] = "stop-services",
+        [MIG_MANAGER_START_SERVICES] = "start-services",
+        [MIG_MANAGER_REFRESH_CDI] = "refresh-cdi",
+        [MIG_MANAGER_REBOOT] = "reboot",
+    };
+
+    return kind < MIG_MANAGER_ACTION_KIND_COUNT && names[kind] ? names[kind] : "unknown";
+}
+
 /* A text that lives until the next step. When they are used up the last one is cut short. */
 static const char *keep_text(struct mig_manager *manager, const char *text)
 {

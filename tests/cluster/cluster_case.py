@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import unittest
+import uuid
 
 import images
 import peers
@@ -164,8 +165,13 @@ class TestCluster:
 
     def token_kubeconfig(self, account, namespace, server=API_URL, node=None):
         """A kubeconfig for a service account, by token, as a pod (on the node) has it."""
-        bound = ["--bound-object-kind=Node", f"--bound-object-name={node}"] if node else []
-        token = self.output("create", "token", account, "-n", namespace, *bound).strip()
+        spec = {"audiences": []}
+        if node:
+            uid = self.api.get(f"/api/v1/nodes/{node}")["metadata"]["uid"]
+            spec["boundObjectRef"] = {"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid}
+        token = self.api.post(f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token", {
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": spec})["status"]["token"]
         path = self.layout.path("pki", f"{namespace}-{account}-{node or 'any'}.kubeconfig")
         path.write_text(json.dumps({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
@@ -201,11 +207,20 @@ class TestCluster:
 
     def forget(self, node):
         """Brings a node back to what it was: no pods, none of its GPU labels, the first GPU state."""
-        self.output("delete", "pods", "--all", "--now", "--wait=true")
-        labels = [f"{name}-" for name in self.labels(node) if name.startswith("nvidia.com/")]
-        if labels:
-            self.output("label", "node", node, *labels)
+        pods = "/api/v1/namespaces/default/pods"
+        if self.api.get(pods)["items"]:
+            self.api.call("DELETE", f"{pods}?gracePeriodSeconds=1")
+            until(lambda: not self.api.get(pods)["items"], "pods stay")
+        metadata = self.api.get(f"/api/v1/nodes/{node}")["metadata"]
+        self.api.patch(f"/api/v1/nodes/{node}", {"metadata": {
+            kind: {name: None for name in metadata.get(kind, {}) if name.startswith(prefixes)}
+            for kind, prefixes in (("labels", "nvidia.com/"), ("annotations", "migd.dev/"))}})
         self.migemu(node, "restore", self.layout.path("nodes", node, "first"))
+
+    def seem_to_boot(self, node):
+        """As far as migd can see, the node has booted: GPUs and boot id are as after it."""
+        self.migemu(node, "reboot")
+        self.layout.path("nodes", node, "boot_id").write_text(f"{uuid.uuid4()}\n", encoding="utf-8")
 
     def tell(self, line, node=None):
         path = ["nodes", node] if node else []

@@ -82,17 +82,23 @@ class MigdCase(ClusterCase):
         """As `oc label node`; None takes the label away."""
         self.cluster.api.patch(f"/api/v1/nodes/{self.node}", {"metadata": {"labels": {LABEL: name}}})
 
+    def said(self):
+        """State and message, of one version of the node object: they belong together."""
+        metadata = self.metadata()
+        return (metadata.get("labels", {}).get(STATE),
+                metadata.get("annotations", {}).get(MESSAGE, ""))
+
     def state(self):
-        return self.metadata().get("labels", {}).get(STATE)
+        return self.said()[0]
 
     def message(self):
-        return self.metadata().get("annotations", {}).get(MESSAGE, "")
+        return self.said()[1]
 
     def wait_state(self, state, text="", limit_s=30):
         """Waits for a state whose message has a text; returns the message."""
         def check():
-            message = self.message()
-            return (self.state() == state and text in message and (message or "-")) or None
+            found, message = self.said()
+            return (found == state and text in message and (message or "-")) or None
         return until(check, lambda: f"{state} '{text}', but '{self.state()}': {self.message()}\n"
                                     f"{self.log()}", limit_s, 0.02)
 

@@ -16,6 +16,7 @@ import stat
 import subprocess
 import sys
 import time
+import uuid
 
 import cgroups
 from layout import API_ADDRESS, BUILD, HERE, PREFIX, Cluster, program
@@ -62,8 +63,15 @@ class Host:
             mount("--bind", self.scratch(path.strip("/").replace("/", "-")), path)
         if not os.path.islink("/var/run"):
             mount("--bind", "/run", "/var/run")
+        self.show_boot_id()
         self.show_gpus()
         mount("--make-rshared", "/")
+
+    def show_boot_id(self):
+        """The node's own: another one with each of its boots. A test writes it to seem to have booted."""
+        path = self.cluster.path("nodes", self.worker.name, "boot_id")
+        path.write_text(f"{uuid.uuid4()}\n", encoding="utf-8")
+        mount("--bind", path, "/proc/sys/kernel/random/boot_id")
 
     @staticmethod
     def show_cgroups():
