@@ -83,7 +83,15 @@ static void print_man(void)
             }
         }
     }
+    puts("# PROCESSES\n");
+    puts(
+        "The first process, which signals go to, becomes *migd-helper*: it starts the agent, which "
+        "has the network and no rights, and the helper, which has the rights and no network. "
+        "*migd-helper* is found beside *migd* or in the libexec folder of the same installation, "
+        "never by $PATH; one that is missing, of another build, or open to changes by others is "
+        "refused. It is not meant to be run by hand.\n");
     puts("# FILES\n");
+    puts("_LIBEXEC_/migd/migd-helper\n\tThe program of the privileged processes.\n");
     puts("_STATE-DIR_/agent/manager.json\n\tThe manager's last word, for *migctl status*.\n");
     puts("_STATE-DIR_/agent/record.json\n\tThe config that was confirmed last; it is restored "
          "after a boot also when the API server is away.\n");

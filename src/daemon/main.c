@@ -3,9 +3,10 @@
  * migd, also called nvidia-mig-manager: options, processes, privileges, signals; and the loop that
  * joins the roles.
  *
- * Order matters: options first (nothing is started on a wrong one), then the helper is forked, then
- * the agent opens what only root may (its folder, a kubeconfig), then it gives up everything, and
- * only then there is a network, a loop, and text of others to read.
+ * Order matters: options first (nothing is started on a wrong one), then this process becomes the
+ * supervisor, which is another program, and what goes on here is its child: the agent. It opens
+ * what only root may (its folder, a kubeconfig), then it gives up everything, and only then there
+ * is a network, a loop, and text of others to read.
  */
 #include "base/cleanup.h"
 #include "base/memory.h"
@@ -113,7 +114,7 @@ static int start_helper(const struct daemon_values *values, struct mig_helper_ch
         .poll_interval_ms = (unsigned)daemon_value_ms(values, DAEMON_POLL_INTERVAL),
     };
 
-    return mig_helper_start(&options, channel, error);
+    return mig_helper_start(NULL, &options, channel, error);
 }
 
 static int load_cluster(const struct daemon_values *values, struct mig_kube_config *ret,

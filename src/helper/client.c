@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <uv.h>
 
 #define READ_MS 180000u /* some hundred NVML calls, each with its own deadline */
 #define APPLY_MS 600000u

@@ -4,9 +4,11 @@
  * changes the host, and it has no network. What comes from the other side is checked on both sides
  * (protocol.h).
  *
- *     migd (supervisor)      first process; no network, no driver; starts and ends the other two
- *       |- migd (agent)      unprivileged; Kubernetes, kubelet; the caller of this header
- *       `- migd (helper)     privileged, empty network namespace; NVML and the host
+ *     migd-helper (supervisor)   first process; no network, no driver; starts and ends the others
+ *       |- migd (agent)          unprivileged; Kubernetes, kubelet; the caller of this header
+ *       `- migd-helper (helper)  privileged, empty network namespace; NVML and the host
+ *
+ * migd-helper is a program of its own, without what the agent needs for the network.
  *
  * main() calls, in this order and before any thread, loop or network exists:
  *
@@ -29,9 +31,9 @@
 #include <mig/apply.h>
 #include <mig/sample.h>
 #include <sys/types.h>
-#include <uv.h>
 
 struct mig_helper;
+typedef struct uv_loop_s uv_loop_t; /* as of uv.h, which only users of a loop need */
 
 #define MIG_HELPER_QUEUE_MAX 64 /* requests that wait; more are refused */
 #define MIG_HELPER_NAME_MAX 255 /* of a unit, a config, a socket */
@@ -62,11 +64,14 @@ struct mig_helper_channel {
 };
 
 /*
- * Forks. Returns in the agent (and in the caller, with an error, when nothing could be started);
- * the calling process becomes the supervisor and never returns: it ends with the agent's status.
+ * Forks. Returns in the agent, when the supervisor is there or with an error when it is not or is
+ * of another version; and in the caller, with an error, when nothing could be started. Else the
+ * calling process becomes the supervisor, by running `program` (NULL = migd-helper as it is
+ * installed with the calling program, never by $PATH), and never returns: it ends with the agent's
+ * status.
  */
-int mig_helper_start(const struct mig_helper_options *options, struct mig_helper_channel *ret,
-                     struct mig_error *error);
+int mig_helper_start(const char *program, const struct mig_helper_options *options,
+                     struct mig_helper_channel *ret, struct mig_error *error);
 
 /*
  * Gives up every privilege of the calling process (groups, user, capabilities, bounding set; no new

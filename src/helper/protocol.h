@@ -10,7 +10,8 @@
  *     agent -> helper       READ SAMPLE APPLY SAVE RESTORE HOST SOCKET CDI, one at a time
  *     helper -> agent       PROGRESS ... ANSWER to each, with its request number;
  *                           HELLO CHANGED UNREADABLE XID RECOVERY SAID of its own, request 0
- *     supervisor -> agent   STARTED (with the socket of a new helper), ENDED, SAID
+ *     supervisor -> agent   READY first (with the name of the protocol); then
+ *                           STARTED (with the socket of a new helper), ENDED, SAID
  *     agent -> supervisor   REPLACE
  */
 #ifndef MIG_HELPER_PROTOCOL_H
@@ -44,6 +45,7 @@ enum mig_message_type {
     MIG_MESSAGE_SAMPLE,
     MIG_MESSAGE_CDI, /* carries a file with the text, or nothing: the file has to go */
     MIG_MESSAGE_RECOVERY,
+    MIG_MESSAGE_READY,
     MIG_MESSAGE_TYPE_END
 };
 
@@ -114,7 +116,8 @@ struct mig_message {
         struct mig_error error;    /* UNREADABLE */
         struct mig_helper_xid xid;
         struct mig_helper_recovery recovery;
-        char text[MIG_MESSAGE_TEXT_SIZE]; /* SAID; SAVE: the config's name; CDI: the file's */
+        /* SAID; SAVE: the config's name; CDI: the file's; READY: the protocol's */
+        char text[MIG_MESSAGE_TEXT_SIZE];
         struct {
             uint32_t pid;
             bool isolated;

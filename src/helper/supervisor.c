@@ -1,25 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The first process of migd. It starts the agent and, again and again, the helper, since an agent
- * without privileges could not; it passes signals on to the agent, and the end of each to the
- * other. It opens no driver and no network, so nothing can hang it: whoever hangs is killed, or,
- * when even that is impossible (a call into the driver that never returns), left behind. Those keep
- * their memory, so only a few are: then the next is started when one of them has ended after all,
- * which is also the sign that the driver answers again.
+ * The first process of migd. Its child, from before it ran this program, is the agent (start.c); it
+ * starts, again and again, the helper, since an agent without privileges could not; it passes
+ * signals on to the agent, and the end of each to the other. A helper is a fork of it and runs no
+ * other file: what is running goes on as it is while a package replaces the files. It opens no
+ * driver and no network, so nothing can hang it: whoever hangs is killed, or, when even that is
+ * impossible (a call into the driver that never returns), left behind. Those keep their memory, so
+ * only a few are: then the next is started when one of them has ended after all, which is also the
+ * sign that the driver answers again.
  *
  * Being the parent of both it is also the process that a container runtime or systemd watches: when
  * the agent has ended, however, the helper first finishes the change it is in, and then all of it
  * ends with the agent's status.
  */
+#include "helper/supervisor.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "helper/channel.h"
 #include "helper/privilege.h"
 #include "helper/server.h"
+#include "helper/signals.h"
+#include "protocol-id.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -36,7 +41,6 @@ struct supervisor {
     const struct mig_helper_options *options;
     struct mig_receiver receiver;
     int control, signals;
-    sigset_t signals_before;
     pid_t agent, helper;  /* 0 = ended */
     pid_t left[LEFT_MAX]; /* helpers that could not be killed */
     unsigned left_count;
@@ -46,20 +50,6 @@ struct supervisor {
     unsigned failure_count;
     bool isolated;
 };
-
-static const int passed_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
-
-static void block_signals(sigset_t *ret_before)
-{
-    sigset_t blocked;
-
-    sigemptyset(&blocked);
-    sigaddset(&blocked, SIGCHLD);
-    for (size_t i = 0; i < MIG_ARRAY_SIZE(passed_signals); i++) {
-        sigaddset(&blocked, passed_signals[i]);
-    }
-    (void)sigprocmask(SIG_BLOCK, &blocked, ret_before);
-}
 
 /* ---- telling the agent ---- */
 
@@ -245,14 +235,17 @@ static void take_message(struct supervisor *supervisor)
     }
 }
 
+static int exit_status(int status)
+{
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
 static void end_all(struct supervisor *supervisor)
 {
-    int status = supervisor->agent_status;
-
     if (supervisor->helper > 0) {
         (void)kill(supervisor->helper, SIGKILL);
     }
-    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+    _exit(exit_status(supervisor->agent_status));
 }
 
 /* What is due by the clock. Returns how long to wait for something else, in ms. */
@@ -302,66 +295,50 @@ __attribute__((noreturn)) static void supervise(struct supervisor *supervisor)
 
 /* ---- starting ---- */
 
-static int open_signals(struct mig_error *error)
+static void say_ready(int control)
 {
-    sigset_t watched;
-    int fd;
+    struct mig_message *message = mig_message_new(MIG_MESSAGE_READY, 0);
 
-    sigemptyset(&watched);
-    sigaddset(&watched, SIGCHLD);
-    for (size_t i = 0; i < MIG_ARRAY_SIZE(passed_signals); i++) {
-        sigaddset(&watched, passed_signals[i]);
+    if (message) {
+        (void)mig_text_copy(message->text, sizeof(message->text), MIG_PROTOCOL_ID);
+        (void)mig_channel_send(control, message, 0, NULL);
     }
-    fd = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
-    return fd >= 0 ? fd
-                   : mig_error_set_errno(error, MIG_E_FAILED, errno, "could not watch signals");
+    mig_message_free(message);
 }
 
-/* In the new process. */
-static int become_agent(const sigset_t *signals_before, pid_t parent, struct mig_error *error)
+void mig_supervisor_run(const struct mig_helper_arguments *arguments)
 {
-    int rc = mig_privilege_die_with(SIGTERM, parent, error);
+    struct supervisor supervisor = {.options = &arguments->options,
+                                    .control = arguments->control,
+                                    .agent = arguments->agent,
+                                    .give_up_ms = NO_TIME};
+    const sigset_t watched = mig_signals_watched();
 
-    (void)sigprocmask(SIG_SETMASK, signals_before, NULL);
-    return rc;
+    mig_signals_block(NULL); /* they are, unless somebody else has started this */
+    (void)prctl(PR_SET_NAME, "migd-supervisor", 0, 0, 0);
+    (void)fcntl(supervisor.control, F_SETFD, FD_CLOEXEC);
+    supervisor.signals = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (supervisor.signals < 0) {
+        (void)fprintf(stderr, MIG_HELPER_PROGRAM ": could not watch signals: %m\n");
+        _exit(-MIG_E_FAILED);
+    }
+    mig_receiver_init(&supervisor.receiver, MIG_CHANNEL_REQUEST_MAX);
+    supervisor.isolated = mig_privilege_isolate(NULL) == 0;
+    /* what cannot be given up here is said by the helper, which tries as well */
+    (void)mig_privilege_reduce(mig_privilege_wanted(), NULL);
+    say_ready(supervisor.control);
+    supervise(&supervisor);
 }
 
-int mig_helper_start(const struct mig_helper_options *options, struct mig_helper_channel *ret,
-                     struct mig_error *error)
+void mig_supervisor_decline(const struct mig_helper_arguments *arguments)
 {
-    struct supervisor supervisor = {.options = options, .give_up_ms = NO_TIME, .control = -1};
-    pid_t parent = getpid();
-    int ends[2], rc;
+    int status = 0;
 
-    ret->fd = -1;
-    rc = mig_channel_pair(ends, error);
-    if (rc < 0) {
-        return rc;
+    say_ready(arguments->control);
+    while (waitpid(arguments->agent, &status, 0) < 0) {
+        if (errno != EINTR) {
+            _exit(-MIG_E_FAILED);
+        }
     }
-    block_signals(&supervisor.signals_before);
-    supervisor.signals = open_signals(error);
-    supervisor.agent = supervisor.signals < 0 ? -1 : fork();
-    if (supervisor.agent > 0) {
-        close(ends[0]);
-        supervisor.control = ends[1];
-        mig_receiver_init(&supervisor.receiver, MIG_CHANNEL_REQUEST_MAX);
-        (void)prctl(PR_SET_NAME, "migd-supervisor", 0, 0, 0);
-        supervisor.isolated = mig_privilege_isolate(NULL) == 0;
-        /* what cannot be given up here is said by the helper, which tries as well */
-        (void)mig_privilege_reduce(mig_privilege_wanted(), NULL);
-        supervise(&supervisor);
-    }
-    close(ends[1]);
-    if (supervisor.agent == 0) {
-        close(supervisor.signals);
-        ret->fd = ends[0];
-        return become_agent(&supervisor.signals_before, parent, error);
-    }
-    rc = supervisor.signals < 0
-             ? MIG_E_FAILED
-             : mig_error_set_errno(error, MIG_E_FAILED, errno, "could not start a process");
-    mig_cleanup_close(&supervisor.signals);
-    close(ends[0]);
-    (void)sigprocmask(SIG_SETMASK, &supervisor.signals_before, NULL);
-    return rc;
+    _exit(exit_status(status));
 }

@@ -2,7 +2,7 @@
 /*
  * Bodies of messages, one description for both directions: the same function writes a value into a
  * buffer or reads it out of bytes, so the two cannot differ. Values have a fixed order and no
- * names; both ends are the same program.
+ * names; both ends are built of the same files (start.c sees to that).
  *
  * The first thing that is wrong (too short, a number over its limit, a text that is too long) fails
  * the whole, and nothing is read or written after it. While writing, values are never assigned to.

@@ -335,7 +335,8 @@ static void be_migd(struct node *node, const struct mig_helper_options *options,
     struct agent *agent = calloc(1, sizeof(*agent));
     struct mig_helper_channel channel;
 
-    AGENT_CHECK(agent && mig_helper_start(options, &channel, &agent->error) == 0);
+    AGENT_CHECK(agent &&
+                mig_helper_start(getenv("MIGD_HELPER"), options, &channel, &agent->error) == 0);
     present = agent;
     agent->node = node;
     agent->fd = -1;

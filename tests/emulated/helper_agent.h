@@ -8,6 +8,7 @@
 
 #include "helper/helper.h"
 #include "node.h"
+#include <uv.h>
 
 #define AGENT_WAIT_MS 30000u /* nothing takes so long, unless it never comes */
 

@@ -54,6 +54,7 @@ class Deb(unittest.TestCase):
     def test_what_is_there(self):
         for ending in ("/bin/migctl", "/bin/migemu", "/sbin/migd", "/libmig.so.0.1.0",
                        "/libmig.so.0", "/libexec/migd/bin/nvidia-mig-parted",
+                       "/libexec/migd/migd-helper",
                        "/man8/migd.8.gz", "/man1/migctl.1.gz", "/completions/migctl",
                        "/site-functions/_migd", "/vendor_completions.d/migd.fish",
                        "share/migd/config.yaml", "share/migd/examples/migd.yaml"):
@@ -89,6 +90,8 @@ class Deb(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         done = run([self.find("/sbin/migd"), "--version"], env)
         self.assertEqual(done.stdout.strip(), f"migd {self.field('Version')}", done.stderr)
+        done = run([self.find("/libexec/migd/migd-helper"), "--version"])
+        self.assertIn(f"migd-helper {self.field('Version')},", done.stdout, done.stderr)
 
     def test_the_same_again(self):
         again = make(os.path.join(self.top, "again"))

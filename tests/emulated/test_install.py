@@ -18,6 +18,14 @@ PROGRAM = """#include <mig/mig.h>
 int main(void) { puts(mig_catalog_get(0)->name); return mig_catalog_count() == 0; }
 """
 
+# Nobody listens there.
+KUBECONFIG = """apiVersion: v1
+kind: Config
+clusters: [{name: none, cluster: {server: "http://127.0.0.1:1"}}]
+contexts: [{name: none, context: {cluster: none, user: ""}}]
+current-context: none
+"""
+
 
 class Install(unittest.TestCase):
     @classmethod
@@ -40,7 +48,7 @@ class Install(unittest.TestCase):
         wanted = {"migctl", "migemu", "nvidia-smi", "nvidia-mig-parted", "libmig.so", "libmig.so.0",
                   "libnvidia-ml.so.1", "libmig.pc", "config.yaml", "mig.h", "_migctl",
                   "migctl.fish", "migctl.1", "migemu.1", "migd", "nvidia-mig-manager", "_migd",
-                  "migd.fish", "migd.8", "migd.service"} | {f"migctl-{name}.1" for name in commands}
+                  "migd.fish", "migd.8", "migd.service", "migd-helper"} | {f"migctl-{name}.1" for name in commands}
         self.assertGreater(len(commands), 10)
         self.assertEqual(wanted - set(self.files), set())
 
@@ -66,6 +74,28 @@ class Install(unittest.TestCase):
         done = subprocess.run([path, "--version"], env=self.env, capture_output=True, text=True,
                               timeout=60, check=False)
         self.assertIn("nvidia-mig-parted version", done.stdout)
+
+    def test_migd_finds_its_helper(self):
+        node = os.path.join(self.top, "node-of-migd")
+        os.chmod(self.top, 0o755)  # the agent is another user
+        done = run([self.files["migemu"], "create", node, "--gpu", "A30"], self.env)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        kubeconfig = os.path.join(self.top, "kubeconfig")
+        with open(kubeconfig, "w", encoding="utf-8") as out:
+            out.write(KUBECONFIG)
+        options = {"migd": ["--config", "all-balanced"],
+                   "nvidia-mig-manager": ["--node-name", "n", "--kubeconfig", kubeconfig]}
+        for name, more in options.items():
+            argv = [self.files["migemu"], "run", node, "--", self.files[name], "--listen", "",
+                    "--state-dir", os.path.join(self.top, "state-of-" + name), *more]
+            with subprocess.Popen(argv, env=self.env, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE, text=True) as process:
+                said = ""
+                for line in process.stderr:
+                    said += line
+                    if "the privileged process runs" in line:
+                        process.terminate()
+                self.assertIn("the privileged process runs", said)
 
     def test_others_can_build_against_it(self):
         if not shutil.which("pkg-config") or not shutil.which("cc"):

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,10 @@ from node import BUILD, CONFIG, Node, run  # noqa: E402
 from patience import until  # noqa: E402
 
 MIGD = os.path.join(BUILD, "src/daemon/migd")
+HELPER = os.path.join(BUILD, "src/daemon/migd-helper")
 MANAGER = os.path.join(BUILD, "src/daemon/nvidia-mig-manager")
+NETWORK_LIBRARIES = ("libssl", "libcrypto", "libgnutls", "libnghttp2", "libmicrohttpd", "libuv",
+                     "libprotobuf-c")
 LIMIT_S = 30
 BALANCED = ["1g.6gb", "1g.6gb", "2g.12gb"]
 
@@ -213,6 +217,115 @@ class Drift(MigdCase):
         self.destroy_one()
         self.wait_for_profiles([BALANCED, BALANCED])
         migd.wait_for("success")
+
+
+class TwoPrograms(MigdCase):
+    """migd and migd-helper: what each has of the other's, and what is refused."""
+
+    def install(self, change=None):
+        """A folder with a migd of its own; `change` is given the path of its migd-helper."""
+        folder = pathlib.Path(self.node.directory, "installed")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        shutil.copy(MIGD, folder / "migd")
+        if change:
+            change(str(folder / "migd-helper"))
+        return str(folder / "migd")
+
+    def refused(self, program):
+        """What migd says when it ends."""
+        migd = Migd(self.node, "--config", "all-balanced", "--config-file", CONFIG,
+                    program=program, PATH=os.path.dirname(MIGD) + ":" + self.node.env["PATH"])
+        self.addCleanup(lambda: migd.process.poll() is None and migd.kill())
+        before = len(migd.log())
+        migd.process.wait(LIMIT_S)
+        until(lambda: "cannot run" in migd.log()[before:], "a line of the log")
+        self.assertNotIn("privileged process runs", migd.log())
+        self.assertFalse(os.path.exists(migd.state))
+        self.assertEqual(self.profiles(), [[], []])
+        return migd.process.returncode, migd.log()[before:]
+
+    def test_what_each_has_in_memory(self):
+        migd = self.migd()
+        migd.wait_for("success")
+        agent, helper = migd.part(False), migd.part(True)
+        if agent is None or helper is None:
+            self.skipTest("cannot tell the processes apart: needs root")
+
+        def maps(pid):
+            return pathlib.Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
+        for pid in (migd.process.pid, helper):
+            self.assertEqual(os.path.realpath(f"/proc/{pid}/exe"), os.path.realpath(HELPER))
+            for name in NETWORK_LIBRARIES:
+                self.assertNotIn(name, maps(pid))
+        self.assertIn("libnvidia-ml.so", maps(helper))
+        self.assertNotIn("libnvidia-ml.so", maps(migd.process.pid))
+        self.assertIn("libssl", maps(agent))
+        self.assertNotIn("libnvidia-ml.so", maps(agent))
+
+    def test_replaced_while_it_runs(self):
+        """A package that is installed over it changes nothing of what runs."""
+        program = self.install(lambda path: shutil.copy(HELPER, path))
+        migd = Migd(self.node, "--config", "all-balanced", "--config-file", CONFIG, program=program)
+        self.running.append(migd)
+        migd.wait_for("success")
+        helper = migd.part(True)
+        if helper is None:
+            self.skipTest("cannot tell the processes apart: needs root")
+        shutil.rmtree(os.path.dirname(program))
+        os.kill(helper, signal.SIGKILL)
+        until(lambda: migd.part(True) not in (None, helper), migd.log)
+        self.assertEqual(migd.stop(), 0, migd.log())
+
+    def test_missing(self):
+        code, said = self.refused(self.install())
+        self.assertEqual(code, 1, said)
+        self.assertIn("could not find the program of the privileged process", said)
+        self.assertIn("install migd again", said)
+
+    def test_another_version(self):
+        def change(path):
+            own = run([HELPER, "--version"]).stdout.split()[-1].encode()
+            with open(HELPER, "rb") as file:
+                bytes_ = file.read()
+            self.assertIn(own, bytes_)
+            with open(path, "wb") as file:
+                file.write(bytes_.replace(own, own[:-1] + (b"0" if own[-1:] != b"0" else b"1")))
+            os.chmod(path, 0o755)
+        code, said = self.refused(self.install(change))
+        self.assertEqual(code, 1, said)
+        self.assertIn("migd-helper is of another version", said)
+
+    def test_another_program(self):
+        said = self.refused(self.install(lambda path: shutil.copy("/bin/true", path)))[1]
+        self.assertIn("migd-helper ended before it had started", said)
+
+        def script(path):
+            pathlib.Path(path).write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
+            os.chmod(path, 0o755)
+        code, said = self.refused(self.install(script))
+        self.assertEqual(code, 1, said)
+        self.assertIn("could not run migd-helper", said)
+
+    def test_others_could_have_changed_it(self):
+        def open_to_all(path):
+            shutil.copy(HELPER, path)
+            os.chmod(path, 0o777)
+
+        def of_another(path):
+            shutil.copy(HELPER, path)
+            os.chown(path, 65534, 65534)
+        for change in (open_to_all, of_another)[:2 if os.geteuid() == 0 else 1]:
+            code, said = self.refused(self.install(change))
+            self.assertEqual(code, 1, said)
+            self.assertIn("can be changed by others", said)
+
+    def test_not_for_people(self):
+        self.assertIn("migd-helper ", run([HELPER, "--version"]).stdout)
+        for words in ([], ["--help"], ["1", "2"], ["1", "x", "3"], ["1", "2", "0"]):
+            done = run([HELPER, *words])
+            self.assertEqual(done.returncode, 2, words)
+            self.assertIn("migd starts it", done.stderr)
 
 
 class Life(MigdCase):

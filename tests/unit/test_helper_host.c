@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tests of host operations that are files and text, and of messages over a real socket. */
+/* Tests of host operations that are files and text, of messages over a real socket, and of what the
+ * privileged program is started with. */
 #include "base/cleanup.h"
 #include "base/command.h"
 #include "base/file.h"
+#include "helper/arguments.h"
 #include "helper/channel.h"
 #include "helper/host.h"
 #include <errno.h>
@@ -267,6 +269,99 @@ static void test_violations(void **state)
     close(ends[1]);
 }
 
+/* ---- the words that migd-helper is run with ---- */
+
+static int count_of(char **words)
+{
+    int count = 0;
+
+    while (words[count]) {
+        count++;
+    }
+    return count;
+}
+
+static void assert_same_text(const char *one, const char *other)
+{
+    assert_int_equal(one == NULL, other == NULL);
+    if (one) {
+        assert_string_equal(one, other);
+    }
+}
+
+/* What is told is what is read; NULL, "" and 0 stay what they are. */
+static void test_arguments(void **state)
+{
+    const struct mig_helper_arguments given = {
+        .protocol = "1-x",
+        .control = 7,
+        .agent = 4711,
+        .options = {.state_dir = "/state dir",
+                    .library = "/x=y",
+                    .driver_root = "",
+                    .host_root = "--host-root=/",
+                    .kubelet_dir = "/k",
+                    .cdi_dir = "/c",
+                    .host_dev_root = "/d",
+                    .cdi_hook = "/h",
+                    .poll_interval_ms = 300,
+                    .restart_max_ms = UINT32_MAX},
+    };
+    struct mig_helper_arguments got = {.options = {.state_file = "nothing"}};
+    char *words[MIG_ARGUMENT_MAX];
+
+    (void)state;
+    assert_int_equal(mig_helper_arguments_make(&given, words, NULL), 0);
+    assert_int_equal(mig_helper_arguments_read_fixed(count_of(words), words, &got, NULL), 0);
+    assert_int_equal(mig_helper_arguments_read(count_of(words), words, &got, NULL), 0);
+    assert_string_equal(got.protocol, given.protocol);
+    assert_int_equal(got.control, given.control);
+    assert_int_equal(got.agent, given.agent);
+    assert_same_text(got.options.state_dir, given.options.state_dir);
+    assert_same_text(got.options.library, given.options.library);
+    assert_same_text(got.options.driver_root, given.options.driver_root);
+    assert_same_text(got.options.host_root, given.options.host_root);
+    assert_same_text(got.options.kubelet_dir, given.options.kubelet_dir);
+    assert_same_text(got.options.cdi_dir, given.options.cdi_dir);
+    assert_same_text(got.options.dev_root, NULL);
+    assert_same_text(got.options.host_driver_root, NULL);
+    assert_same_text(got.options.host_dev_root, given.options.host_dev_root);
+    assert_same_text(got.options.cdi_hook, given.options.cdi_hook);
+    assert_same_text(got.options.state_file, NULL);
+    assert_int_equal(got.options.poll_interval_ms, given.options.poll_interval_ms);
+    assert_int_equal(got.options.deadline_ms, 0);
+    assert_int_equal(got.options.restart_max_ms, given.options.restart_max_ms);
+    mig_helper_arguments_free(words);
+}
+
+static void test_wrong_arguments(void **state)
+{
+    static const char *const wrong[] = {
+        "--no-such=1",
+        "--state-dir",
+        "state-dir=/x",
+        "--poll-interval-ms=-1",
+        "--poll-interval-ms=",
+        "",
+        "--",
+        "--poll-interval-ms=4294967296",
+    };
+    char words[4][32] = {"migd-helper", "1-x", "7", "4711"};
+    struct mig_helper_arguments got = {0};
+    struct mig_error error = {0};
+
+    (void)state;
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(wrong); i++) {
+        char word[32];
+        char *argv[] = {words[0], words[1], words[2], words[3], word, NULL};
+
+        (void)snprintf(word, sizeof(word), "%s", wrong[i]);
+        assert_int_equal(mig_helper_arguments_read_fixed(5, argv, &got, &error), 0);
+        assert_int_equal(mig_helper_arguments_read(5, argv, &got, &error), MIG_E_USAGE);
+        assert_non_null(strstr(error.message, wrong[i]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +371,8 @@ int main(void)
         cmocka_unit_test(test_descriptors),
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_violations),
+        cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_wrong_arguments),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
