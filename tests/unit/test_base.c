@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tests of src/base: errors, buffers, text, files, memory. */
 #include "base/buffer.h"
+#include "base/cleanup.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -12,7 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -221,6 +224,99 @@ static void test_switch_words(void **state)
     }
 }
 
+/* ---- which mappings are given back ---- */
+
+#define MAPPED_SIZE (16 * 4096)
+
+/* A mapping of a new file of this name, all of it touched. */
+static char *map_file(const char *name, int rights, int flags)
+{
+    MIG_AUTO_FREE char *content = malloc(MAPPED_SIZE);
+    MIG_AUTO_CLOSE int fd = -1;
+    char folder[] = "/tmp/migd-test-XXXXXX", path[64];
+    char *mapped;
+
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
+    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assert_true(fd >= 0 && content);
+    memset(content, 'f', MAPPED_SIZE);
+    assert_int_equal(mig_write_all(fd, content, MAPPED_SIZE), 0);
+    mapped = mmap(NULL, MAPPED_SIZE, rights, flags, fd, 0);
+    assert_true(mapped != MAP_FAILED);
+    for (size_t i = 0; i < MAPPED_SIZE; i += 4096) {
+        assert_int_equal(*(volatile char *)(mapped + i), 'f');
+    }
+    (void)unlink(path);
+    (void)rmdir(folder);
+    return mapped;
+}
+
+/* How much of a mapping is in memory; -1 = there is none that begins there. */
+static long rss_kib(const void *mapped)
+{
+    MIG_AUTO_FCLOSE FILE *file = fopen("/proc/self/smaps", "re");
+    char line[512], start[32];
+    bool is_it = false;
+    long found = -1;
+
+    (void)snprintf(start, sizeof(start), "%lx-", (unsigned long)(uintptr_t)mapped);
+    while (file && found < 0 && fgets(line, sizeof(line), file)) {
+        is_it = is_it || strncmp(line, start, strlen(start)) == 0;
+        if (is_it && strncmp(line, "Rss:", 4) == 0) {
+            found = strtol(line + 4, NULL, 10);
+        }
+    }
+    return found;
+}
+
+static void assert_stays(const char *name, int rights, int flags)
+{
+    char *mapped = map_file(name, rights, flags);
+    long before = rss_kib(mapped);
+
+    assert_true(before > 0);
+    mig_memory_give_back();
+    assert_int_equal(rss_kib(mapped), before);
+    (void)munmap(mapped, MAPPED_SIZE);
+}
+
+static void test_only_clean_files_are_given_back(void **state)
+{
+    char *mapped = map_file("libc-of-the-test.so", PROT_READ, MAP_PRIVATE);
+    bool kernel_tells;
+
+    (void)state;
+    mig_memory_give_back();
+    kernel_tells = rss_kib(mapped) == 0;
+    assert_int_equal(mapped[MAPPED_SIZE - 1], 'f');
+    (void)munmap(mapped, MAPPED_SIZE);
+    if (!kernel_tells) {
+        skip(); /* a sandbox whose smaps does not say which pages are clean: nothing is given back
+                 */
+    }
+    assert_stays("libnvidia-ml.so.1", PROT_READ, MAP_PRIVATE);
+    assert_stays("libnvidia-ml.so.610.43.02", PROT_READ, MAP_PRIVATE);
+    assert_stays("libcuda.so.1", PROT_READ, MAP_PRIVATE);
+    assert_stays("shared-of-the-test", PROT_READ, MAP_SHARED);
+    assert_stays("writable-of-the-test", PROT_READ | PROT_WRITE, MAP_PRIVATE);
+}
+
+/* As a relocation, a patch or a breakpoint does it. */
+static void test_what_was_written_to_is_kept(void **state)
+{
+    char *mapped = map_file("patched-of-the-test.so", PROT_READ, MAP_PRIVATE);
+
+    (void)state;
+    assert_int_equal(mprotect(mapped, MAPPED_SIZE, PROT_READ | PROT_WRITE), 0);
+    mapped[3 * 4096] = 'w';
+    assert_int_equal(mprotect(mapped, MAPPED_SIZE, PROT_READ), 0);
+    mig_memory_give_back();
+    assert_int_equal(mapped[3 * 4096], 'w');
+    assert_int_equal(mapped[0], 'f');
+    (void)munmap(mapped, MAPPED_SIZE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,6 +330,8 @@ int main(void)
         cmocka_unit_test(test_text_distance),
         cmocka_unit_test(test_file_round_trip_and_limit),
         cmocka_unit_test(test_memory_is_given_back_and_nothing_is_lost),
+        cmocka_unit_test(test_only_clean_files_are_given_back),
+        cmocka_unit_test(test_what_was_written_to_is_kept),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
