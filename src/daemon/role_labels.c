@@ -18,7 +18,7 @@ struct role_labels {
     struct role_labels_options options;
     struct mig_discovery *discovery;
     enum mig_label_strategy strategy, policy_strategy;
-    bool has_policy, mps, no_timestamp;
+    bool has_policy, strategy_given, mps, no_timestamp;
     size_t sharing_count;
     struct mig_label_sharing sharing[MIG_DISCOVERY_SHARING_MAX];
     char resources[MIG_DISCOVERY_SHARING_MAX][MIG_DP_NAME_SIZE];
@@ -56,7 +56,9 @@ static void invalid(const char *reason, void *data)
 static void set_rules(struct role_labels *role)
 {
     const struct mig_discovery_rules rules = {
-        .strategy = role->has_policy ? role->policy_strategy : role->strategy,
+        /* as the device plugin decides it, or names of labels would not be those of resources */
+        .strategy =
+            role->has_policy && !role->strategy_given ? role->policy_strategy : role->strategy,
         .mps = role->mps,
         .with_timestamp = !role->no_timestamp,
         .sharing_count = role->sharing_count,
@@ -99,6 +101,7 @@ void role_labels_set_config(struct role_labels *role, const struct mig_dp_config
         return;
     }
     role->strategy = (enum mig_label_strategy)config->strategy;
+    role->strategy_given = config->strategy_given;
     role->no_timestamp = config->gfd_no_timestamp;
     role->sharing_count = 0;
     /* what is not carried out is not promised */
@@ -133,14 +136,22 @@ void role_labels_set_strategy(struct role_labels *role, const char *strategy)
 static int first_config(struct role_labels *role, const struct daemon_values *values,
                         struct mig_error *error)
 {
-    const struct mig_dp_flag flag = {"no-timestamp", values->texts[DAEMON_NO_TIMESTAMP]};
-    const struct mig_dp_sources sources = {
-        .environment = getenv_of,
-        .flags = &flag,
-        .flag_count = values->sources[DAEMON_NO_TIMESTAMP] != DAEMON_FROM_TABLE,
-    };
+    static const struct {
+        enum daemon_option_id id;
+        const char *flag;
+    } known[] = {{DAEMON_NO_TIMESTAMP, "no-timestamp"}, {DAEMON_MIG_STRATEGY, "mig-strategy"}};
+    struct mig_dp_flag flags[MIG_ARRAY_SIZE(known)];
+    struct mig_dp_sources sources = {.environment = getenv_of, .flags = flags};
     struct mig_dp_config *config = NULL;
-    int rc = mig_dp_config_make(&sources, &config, error);
+    int rc;
+
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(known); i++) {
+        if (values->sources[known[i].id] != DAEMON_FROM_TABLE) {
+            flags[sources.flag_count++] =
+                (struct mig_dp_flag){known[i].flag, values->texts[known[i].id]};
+        }
+    }
+    rc = mig_dp_config_make(&sources, &config, error);
 
     if (rc == 0) {
         role_labels_set_config(role, config);
