@@ -59,7 +59,10 @@ class Case(unittest.TestCase):
         self.addCleanup(lambda: self.migd.process.poll() is None and self.migd.kill())
         until(self.is_up, lambda: "no answer: " + self.migd.log())
 
+    scrapes = 0
+
     def scrape(self):
+        self.scrapes += 1
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
             self.assertEqual(answer.headers["Content-Type"],
                              "text/plain; version=0.0.4; charset=utf-8")
@@ -118,7 +121,7 @@ class Metrics(Case):
         self.begin("A100-SXM4-40GB*2", "--roles", "metrics")
         agent = until(lambda: self.migd.part(privileged=False), "an agent")
         profiles = [["-cgi", "19,19,19"], ["-cgi", "9,14"], ["-cgi", "0"], ["-cgi", "14,14,14"]]
-        scrapes = rounds = 0
+        rounds = self.scrapes = series = 0
         resident = []
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -127,7 +130,7 @@ class Metrics(Case):
             before = self.uuids()
             until(lambda: self.told() == before, self.scrape)
             for name, labels, _ in parse(self.scrape()):
-                scrapes += 1
+                series += 1
                 if name.startswith("DCGM_"):
                     self.assertLessEqual(set(labels), OURS)
                     self.assertIn(labels.get("MIG_UUID", next(iter(before))), before)
@@ -136,6 +139,9 @@ class Metrics(Case):
             until(lambda: not self.told(), self.scrape)
             rounds += 1
             resident.append(int(status_of(agent, "VmRSS").split()[0]))
+        print(f"# {rounds} geometries in {seconds:.0f} s, {self.scrapes} scrapes, {series} series "
+              f"looked at; the agent had {resident[0]} KiB, and {resident[-1]} at the end",
+              flush=True)
         self.assertGreater(rounds, 2)
         self.assertEqual(self.migd.stop(), 0, self.migd.log())
         if rounds > 20:  # flat: the last fifth is not above the second
