@@ -12,6 +12,7 @@
 #include "helper/helper.h"
 #include "kube/client.h"
 #include "manager/manager.h"
+#include <jansson.h>
 
 struct manager_role;
 

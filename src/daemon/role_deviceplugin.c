@@ -2,7 +2,9 @@
 /*
  * The device plugin in migd. What needs privileges goes to the helper; what happens goes to the
  * log; a config file that cannot be read or is wrong leaves the settings as they were. Which of
- * several configs counts is decided in plugin_select.c; until then nothing is announced.
+ * several configs counts is decided in plugin_select.c, and what the container runtime wants is
+ * read from the node object; until both are known nothing is announced, because what a container
+ * was told cannot be told again.
  */
 #include "daemon/role_deviceplugin.h"
 #include "base/cleanup.h"
@@ -11,6 +13,7 @@
 #include "daemon/file_watch.h"
 #include "daemon/log.h"
 #include "daemon/plugin_select.h"
+#include "daemon/runtime.h"
 #include "exporter/own.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -19,6 +22,7 @@
 
 #define AREA "plugin"
 #define FLAGS_MAX 8
+#define RUNTIME_WAIT_MS 5000 /* without the API server there are no new pods either */
 
 struct deviceplugin_role {
     struct deviceplugin_role_options options;
@@ -28,6 +32,9 @@ struct deviceplugin_role {
     struct file_watch *file;
     struct plugin_select *select; /* NULL: nothing to select from */
     bool held;                    /* until it is known which config counts */
+    bool runtime_awaited;         /* until the node object is known */
+    bool cdi_only;                /* of the runtime, see runtime.h */
+    uv_timer_t *timer;            /* of runtime_awaited */
     const struct mig_node *node;  /* for then; borrowed */
     struct config_item file_text; /* the config file; text NULL = none */
     enum mig_dp_strategy policy_strategy;
@@ -96,6 +103,10 @@ static int make_config(const struct deviceplugin_role *role, const struct config
     if (rc == 0) {
         if (!(*ret)->strategy_given && role->has_policy_strategy) {
             (*ret)->strategy = role->policy_strategy;
+        }
+        /* who hands device nodes out by himself has arranged the rest too */
+        if ((*ret)->list_auto && role->cdi_only && !(*ret)->pass_device_specs) {
+            (*ret)->list_strategies |= MIG_DP_LIST_CDI_CRI;
         }
         tell_settings(role, *ret);
     }
@@ -185,6 +196,67 @@ static void file_changed(const char *path, const char *text, size_t size,
     }
 }
 
+/* The newest snapshot, once nothing is waited for. */
+static void announce(struct deviceplugin_role *role)
+{
+    if (!role->held && !role->runtime_awaited) {
+        mig_deviceplugin_update(role->plugin, role->node);
+    }
+}
+
+/* ---- the container runtime ---- */
+
+static void runtime_settled(struct deviceplugin_role *role)
+{
+    if (role->runtime_awaited) {
+        role->runtime_awaited = false;
+        uv_timer_stop(role->timer);
+        announce(role);
+    }
+}
+
+static void waited_long_enough(uv_timer_t *timer)
+{
+    runtime_settled(timer->data);
+}
+
+static void look_at_runtime(struct deviceplugin_role *role, const json_t *node)
+{
+    bool cdi_only = runtime_has_cdi_only(node);
+
+    if (cdi_only != role->cdi_only) {
+        role->cdi_only = cdi_only;
+        log_write(LOG_LEVEL_INFO, AREA, NULL, 0,
+                  "%s %s a runtime of NVIDIA's: without a device list strategy containers are told "
+                  "of devices by NVIDIA_VISIBLE_DEVICES%s",
+                  runtime_version(node), cdi_only ? "has no" : "may have",
+                  cdi_only ? " and CDI names" : " alone");
+        deviceplugin_role_reload(role);
+    }
+    runtime_settled(role);
+}
+
+static int await_runtime(struct deviceplugin_role *role, struct mig_error *error)
+{
+    role->timer = calloc(1, sizeof(*role->timer));
+    if (!role->timer) {
+        return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM,
+                                   "could not start the device plugin");
+    }
+    uv_timer_init(role->options.loop, role->timer);
+    role->timer->data = role;
+    role->runtime_awaited = role->options.kube && role->options.has_manager;
+    if (role->runtime_awaited) {
+        uv_timer_start(role->timer, waited_long_enough, RUNTIME_WAIT_MS, 0);
+    }
+    return 0;
+}
+
+static void timer_closed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
 /* ---- the config that is selected ---- */
 
 static int use_selected(const char *name, const char *text, size_t size, struct mig_error *error,
@@ -198,7 +270,7 @@ static void selection_settled(void *data)
     struct deviceplugin_role *role = data;
 
     role->held = false;
-    mig_deviceplugin_update(role->plugin, role->node);
+    announce(role);
 }
 
 static int start_selection(struct deviceplugin_role *role, struct mig_error *error)
@@ -224,6 +296,7 @@ void deviceplugin_role_object(struct deviceplugin_role *role, const json_t *node
 {
     if (role) {
         plugin_select_object(role->select, node);
+        look_at_runtime(role, node);
     }
 }
 
@@ -282,6 +355,7 @@ static enum log_level level_of(enum mig_deviceplugin_event_kind kind)
     case MIG_DEVICEPLUGIN_REFUSED:
     case MIG_DEVICEPLUGIN_UNHEALTHY:
     case MIG_DEVICEPLUGIN_NOTE:
+    case MIG_DEVICEPLUGIN_UNTOLD:
     case MIG_DEVICEPLUGIN_FAILED:
         return LOG_LEVEL_WARNING;
     case MIG_DEVICEPLUGIN_REGISTERED:
@@ -318,6 +392,9 @@ static void count(const struct deviceplugin_role *role, const struct mig_devicep
         break;
     case MIG_DEVICEPLUGIN_HEALTHY:
         mig_counter_add(counters, &mig_count_health_changes, 1, "healthy", NULL);
+        break;
+    case MIG_DEVICEPLUGIN_UNTOLD:
+        mig_counter_add(counters, &mig_count_untold, 1, NULL);
         break;
     default:
         break;
@@ -362,6 +439,7 @@ static void on_event(const struct mig_deviceplugin_event *event, void *data)
         [MIG_DEVICEPLUGIN_HEALTHY] = "healthy again",
         [MIG_DEVICEPLUGIN_NOTE] = "not served as asked",
         [MIG_DEVICEPLUGIN_KUBELET_RESTARTED] = "kubelet was restarted",
+        [MIG_DEVICEPLUGIN_UNTOLD] = "not all devices are seen",
         [MIG_DEVICEPLUGIN_FAILED] = "failed, and is tried again",
     };
     const struct log_field field = {"resource", event->resource};
@@ -382,9 +460,7 @@ void deviceplugin_role_update(struct deviceplugin_role *role, const struct mig_n
 {
     if (role) {
         role->node = node;
-    }
-    if (role && !role->held) {
-        mig_deviceplugin_update(role->plugin, node);
+        announce(role);
     }
 }
 
@@ -476,6 +552,7 @@ static int start(struct deviceplugin_role *role, struct mig_error *error)
         }
     }
     role->config = config;
+    rc = rc < 0 ? rc : await_runtime(role, error);
     if (rc == 0 && path[0]) {
         rc = file_watch_new(role->options.loop, path, MIG_DP_CONFIG_BYTES_MAX, file_changed, role,
                             &role->file, error);
@@ -508,6 +585,9 @@ void deviceplugin_role_free(struct deviceplugin_role *role)
     if (role) {
         plugin_select_free(role->select);
         file_watch_free(role->file);
+        if (role->timer) {
+            uv_close((uv_handle_t *)role->timer, timer_closed);
+        }
         mig_deviceplugin_free(role->plugin);
         release_text(&role->file_text);
         free(role);

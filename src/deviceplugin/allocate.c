@@ -29,7 +29,8 @@ struct maker {
     Dp__ContainerAllocateResponse *response;
     const struct mig_dp_slice **slices; /* without repetition, in table order */
     size_t slice_count;
-    bool failed; /* no memory, or too much */
+    unsigned told_by; /* set of enum mig_dp_list_strategy */
+    bool failed;      /* no memory, or too much */
     struct mig_error *error;
 };
 
@@ -262,13 +263,13 @@ static void tell_by_cdi(struct maker *maker)
         return;
     }
     count = cdi_names(maker, names);
-    if (config->list_strategies & MIG_DP_LIST_CDI_ANNOTATIONS) {
+    if (maker->told_by & MIG_DP_LIST_CDI_ANNOTATIONS) {
         add_pair(maker, &maker->response->annotations, &maker->response->n_annotations,
                  text(maker, "%s" ANNOTATION_NAME "%s", config->cdi_annotation_prefix,
                       maker->allocation->unique),
                  join(maker, names, count));
     }
-    for (size_t i = 0; (config->list_strategies & MIG_DP_LIST_CDI_CRI) && i < count; i++) {
+    for (size_t i = 0; (maker->told_by & MIG_DP_LIST_CDI_CRI) && i < count; i++) {
         add_cdi_name(maker, names[i]);
     }
 }
@@ -292,28 +293,37 @@ static int add_nodes(struct maker *maker)
     return MIG_OK;
 }
 
+unsigned mig_dp_told_by(const struct mig_dp_config *config, const struct mig_dp_slice *slice)
+{
+    return config->list_auto && !slice->in_cdi
+               ? config->list_strategies & ~(unsigned)MIG_DP_LIST_CDI
+               : config->list_strategies;
+}
+
 static int tell(struct maker *maker)
 {
     const struct mig_dp_config *config = maker->allocation->config;
     char **ids = mig_arena_array(maker->arena, maker->slice_count, sizeof(*ids));
 
+    maker->told_by = config->list_strategies;
     for (size_t i = 0; ids && i < maker->slice_count; i++) {
         ids[i] = container_id(maker, maker->slices[i]);
+        maker->told_by &= mig_dp_told_by(config, maker->slices[i]);
     }
     if (!ids || maker->failed) {
         maker->failed = true;
         return MIG_OK;
     }
-    if (config->list_strategies & MIG_DP_LIST_CDI) {
+    if (maker->told_by & MIG_DP_LIST_CDI) {
         tell_by_cdi(maker);
     }
-    if (!(config->list_strategies & ~(unsigned)MIG_DP_LIST_CDI)) {
+    if (!(maker->told_by & ~(unsigned)MIG_DP_LIST_CDI)) {
         return MIG_OK; /* only CDI: it says everything */
     }
-    if (config->list_strategies & MIG_DP_LIST_ENVVAR) {
+    if (maker->told_by & MIG_DP_LIST_ENVVAR) {
         tell_by_variable(maker, ids);
     }
-    if (config->list_strategies & MIG_DP_LIST_VOLUME_MOUNTS) {
+    if (maker->told_by & MIG_DP_LIST_VOLUME_MOUNTS) {
         tell_by_mounts(maker, ids);
     }
     if (config->gdrcopy) {

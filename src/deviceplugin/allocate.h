@@ -25,6 +25,13 @@ struct mig_dp_allocation {
 };
 
 /*
+ * The strategies by which a container is told of a slice: those of the settings, but where nobody
+ * chose any, CDI names only for what is in the file. A runtime refuses a container with a name
+ * that it cannot find.
+ */
+unsigned mig_dp_told_by(const struct mig_dp_config *config, const struct mig_dp_slice *slice);
+
+/*
  * Answers an AllocateRequest with an AllocateResponse; *ret is malloc'd. MIG_E_USAGE when a device
  * is not known, not there any more, or when more replicas are asked for than allowed; MIG_E_BUSY
  * when it is about to be changed. The message is for the kubelet.

@@ -16,6 +16,11 @@
 #define VERSION_LATER "0.5.0" /* hostPath of device nodes; names that begin with a digit */
 #define DEFAULT_HOOK "/usr/bin/nvidia-ctk"
 #define CLASS_NODES_MAX 4
+#ifdef __aarch64__
+#define DEBIAN_LIBRARIES "/usr/lib/aarch64-linux-gnu"
+#else
+#define DEBIAN_LIBRARIES "/usr/lib/x86_64-linux-gnu"
+#endif
 
 MIG_DEFINE_CLEANUP(json, json_t, json_decref)
 
@@ -151,6 +156,22 @@ static void append_mount(const char *path, const char *link, void *data)
                            "containerPath", link, "options", "ro", "nosuid", "nodev", "bind"));
 }
 
+/* A library also where the loader of another distribution than the host's finds it. */
+static void append_mount_widely(const char *path, const char *link, void *data)
+{
+    static const char *const directories[] = {"/usr/lib64", DEBIAN_LIBRARIES};
+    const char *slash = strrchr(link, '/');
+    char other[MIG_DP_PATH_SIZE];
+
+    append_mount(path, link, data);
+    for (size_t i = 0; slash && strstr(slash, ".so.") && i < MIG_ARRAY_SIZE(directories); i++) {
+        snprintf(other, sizeof(other), "%s%.256s", directories[i], slash);
+        if (strcmp(other, link) != 0) {
+            append_mount(path, other, data);
+        }
+    }
+}
+
 /* A word of a comma list. */
 static bool is_listed(const char *list, const char *word)
 {
@@ -237,7 +258,8 @@ static json_t *common_edits(const struct mig_dp_cdi_input *input)
             append_node(mig_dp_control_node(i), &nodes);
         }
     }
-    mig_dp_host_driver_files(input->host, input->node->driver_version, append_mount, &mounts);
+    mig_dp_host_driver_files(input->host, input->node->driver_version,
+                             wants_hook(input) ? append_mount : append_mount_widely, &mounts);
     if (wants_hook(input)) {
         add_hook(input, &mounts, edits, mounts.items);
     }
@@ -284,20 +306,25 @@ static bool is_device_name(const char *name)
     return length > 0;
 }
 
-/* Who was given it could not be started: the runtime does not know the name. */
-static void leave_out(struct mig_dp_table *table, struct mig_dp_slice *slice, const char *why)
+/*
+ * Who was given it by its name could not be started, as the runtime does not know the name. Where
+ * nobody chose names, he is told by the variable alone.
+ */
+static void leave_out(const struct mig_dp_cdi_input *input, struct mig_dp_slice *slice,
+                      const char *why)
 {
-    mig_dp_table_note(table, slice->gpu, "%s has no place in the CDI specification: %.120s",
+    mig_dp_table_note(input->table, slice->gpu, "%s has no place in the CDI specification: %.120s",
                       slice->uuid, why);
-    table->incomplete = true;
-    if (!slice->unhealthy) {
+    input->table->incomplete = true;
+    if (!slice->unhealthy && !input->config->list_auto) {
         slice->unhealthy = true;
         snprintf(slice->reason, sizeof(slice->reason),
                  "has no place in the CDI specification: %.110s", why);
     }
 }
 
-static void add_device(const struct mig_dp_cdi_input *input, struct mig_dp_slice *slice,
+/* False when it is left out. */
+static bool add_device(const struct mig_dp_cdi_input *input, struct mig_dp_slice *slice,
                        struct list *devices)
 {
     struct list nodes = {.items = json_array(), .root = mig_dp_dev_root(input->config)};
@@ -306,9 +333,9 @@ static void add_device(const struct mig_dp_cdi_input *input, struct mig_dp_slice
     int result = mig_dp_slice_nodes(input->host, slice, append_node, &nodes, &error);
 
     if (result < 0 || !is_device_name(slice->uuid)) {
-        leave_out(input->table, slice, result < 0 ? error.message : "its UUID is no device name");
+        leave_out(input, slice, result < 0 ? error.message : "its UUID is no device name");
         json_decref(nodes.items);
-        return;
+        return false;
     }
     if (gpu && (slice->gi_id == MIG_ID_NONE || strstr(slice->profile, "+gfx"))) {
         mig_dp_host_drm_nodes(input->host, gpu->bus_id, append_node, &nodes);
@@ -316,6 +343,7 @@ static void add_device(const struct mig_dp_cdi_input *input, struct mig_dp_slice
     append(devices, json_pack("{s:s, s:{s:o}}", "name", slice->uuid, "containerEdits",
                               "deviceNodes", nodes.items));
     devices->failed |= nodes.failed;
+    return true;
 }
 
 static void add_class_device(const struct mig_dp_cdi_input *input, enum mig_dp_cdi_class class,
@@ -337,16 +365,33 @@ static void add_class_device(const struct mig_dp_cdi_input *input, enum mig_dp_c
     devices->failed |= nodes.failed;
 }
 
-/* A slice that was under two names is one device. */
-static bool is_repeated(const struct mig_dp_table *table, uint32_t index)
+/* A slice that was under two names is one device: the one before; NULL = it is the first. */
+static const struct mig_dp_slice *same_before(const struct mig_dp_table *table, uint32_t index)
 {
     for (uint32_t i = 0; i < index; i++) {
         if (!table->slices[i].kept &&
             strcmp(table->slices[i].uuid, table->slices[index].uuid) == 0) {
-            return true;
+            return &table->slices[i];
         }
     }
-    return false;
+    return NULL;
+}
+
+static void add_devices(const struct mig_dp_cdi_input *input, struct list *devices)
+{
+    for (uint32_t i = 0; i < input->table->slice_count; i++) {
+        struct mig_dp_slice *slice = &input->table->slices[i];
+        const struct mig_dp_slice *same = same_before(input->table, i);
+
+        slice->in_cdi = !slice->kept && (same ? same->in_cdi : add_device(input, slice, devices));
+    }
+}
+
+void mig_dp_cdi_clear(struct mig_dp_table *table)
+{
+    for (uint32_t i = 0; i < table->slice_count; i++) {
+        table->slices[i].in_cdi = false;
+    }
 }
 
 /* A runtime refuses a file whose version is lower than what is in it. */
@@ -379,6 +424,9 @@ static json_t *make_document(const struct mig_dp_cdi_input *input, enum mig_dp_c
             json_decref(document);
             return NULL;
         }
+        if (!json_object_get(edits, "mounts")) { /* devices, but nothing to use them with */
+            mig_dp_cdi_clear(input->table);
+        }
     }
     return document;
 }
@@ -391,12 +439,9 @@ int mig_dp_cdi_make(const struct mig_dp_cdi_input *input, enum mig_dp_cdi_class 
     struct list devices = {.items = items};
 
     *ret = NULL;
-    for (uint32_t i = 0; class == MIG_DP_CDI_GPU && i < input->table->slice_count; i++) {
-        if (!input->table->slices[i].kept && !is_repeated(input->table, i)) {
-            add_device(input, &input->table->slices[i], &devices);
-        }
-    }
-    if (class != MIG_DP_CDI_GPU) {
+    if (class == MIG_DP_CDI_GPU) {
+        add_devices(input, &devices);
+    } else {
         add_class_device(input, class, &devices);
     }
     if (!devices.failed && json_array_size(items) == 0) {

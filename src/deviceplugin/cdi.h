@@ -7,8 +7,9 @@
  * before they are announced.
  *
  * Libraries are mounted under all names that programs load them by, so that a container works
- * without hooks; the hook that renews the loader's cache is added where NVIDIA's toolkit is
- * installed.
+ * without hooks. The hook that renews the loader's cache is added where NVIDIA's toolkit is
+ * installed; elsewhere they are in the directories of both families of distributions, where
+ * loaders look by themselves.
  */
 #ifndef MIG_DEVICEPLUGIN_CDI_H
 #define MIG_DEVICEPLUGIN_CDI_H
@@ -42,7 +43,8 @@ struct mig_dp_cdi_input {
     const struct mig_dp_config *config;
     const struct mig_dp_host *host;
     const struct mig_node *node; /* driver version, bus ids */
-    struct mig_dp_table *table;  /* what is left out becomes unhealthy there, with a note */
+    /* what is left out becomes unhealthy there unless the variable does, with a note; in_cdi */
+    struct mig_dp_table *table;
 };
 
 /*
@@ -51,6 +53,9 @@ struct mig_dp_cdi_input {
  */
 int mig_dp_cdi_make(const struct mig_dp_cdi_input *input, enum mig_dp_cdi_class class, char **ret,
                     struct mig_error *error);
+
+/* No slice is in the file: it could not be written. */
+void mig_dp_cdi_clear(struct mig_dp_table *table);
 
 /* Where device nodes are on the host, "" for /dev itself. */
 const char *mig_dp_dev_root(const struct mig_dp_config *config);

@@ -199,6 +199,11 @@ static int parse_list_strategies(struct mig_dp_config_maker *maker, const char *
     unsigned set = 0;
     char word[WORD_MAX];
 
+    maker->config.list_auto = strcmp(text, "auto") == 0;
+    if (maker->config.list_auto) {
+        maker->config.list_strategies = MIG_DP_LIST_ENVVAR;
+        return MIG_OK;
+    }
     while (next_word(&text, word)) {
         size_t i = 0;
 
@@ -206,7 +211,8 @@ static int parse_list_strategies(struct mig_dp_config_maker *maker, const char *
             i++;
         }
         if (i == MIG_ARRAY_SIZE(names)) {
-            return refuse(maker, word, "one of envvar, volume-mounts, cdi-annotations, cdi-cri");
+            return refuse(maker, word,
+                          "auto, or of envvar, volume-mounts, cdi-annotations, cdi-cri");
         }
         set |= 1u << i;
     }
@@ -316,6 +322,7 @@ static void set_defaults(struct mig_dp_config *config)
     *config = (struct mig_dp_config){
         .strategy = MIG_DP_STRATEGY_NONE,
         .list_strategies = MIG_DP_LIST_ENVVAR,
+        .list_auto = true,
         .fail_on_init_error = true,
         .driver_root = "/",
         .dev_root = "",

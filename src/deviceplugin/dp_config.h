@@ -85,7 +85,8 @@ struct mig_dp_config {
     enum mig_dp_strategy strategy;
     bool strategy_given;      /* by one of the sources; else it is the default */
     unsigned list_strategies; /* set of enum mig_dp_list_strategy, never empty */
-    bool index_ids;           /* deviceIDStrategy index */
+    bool list_auto; /* nobody said how: the variable, and CDI names where only they can work */
+    bool index_ids; /* deviceIDStrategy index */
     bool pass_device_specs;
     bool fail_on_init_error;
     bool packed; /* sharedDevicesAllocationPolicy packed */

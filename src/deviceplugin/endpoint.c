@@ -245,9 +245,8 @@ static void on_allocate(struct mig_grpc_request *request, const void *message, s
         refuse(endpoint, request, result, &error);
         return;
     }
-    plugin_stats(endpoint->plugin)->allocations++;
     reply(endpoint, request, response, response_size);
-    plugin_event(endpoint->plugin, MIG_DEVICEPLUGIN_ALLOCATED, endpoint->resource, 1, "");
+    plugin_allocated(endpoint->plugin, &allocation, message, size);
 }
 
 static void on_preferred(struct mig_grpc_request *request, const void *message, size_t size,

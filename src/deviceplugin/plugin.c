@@ -45,6 +45,7 @@ struct mig_deviceplugin {
     struct endpoint *endpoints[ENDPOINTS_MAX];
     size_t endpoint_count;
     struct kubelet_watch *watch;
+    struct untold *untold;
     uv_timer_t timer;
     struct mig_deviceplugin_stats stats;
 };
@@ -90,6 +91,14 @@ struct mig_dp_allocation plugin_allocation(const struct mig_deviceplugin *plugin
                                       .unique = "",
                                       .withheld = plugin->withheld,
                                       .withheld_count = plugin->withheld_count};
+}
+
+void plugin_allocated(struct mig_deviceplugin *plugin, const struct mig_dp_allocation *allocation,
+                      const void *message, size_t size)
+{
+    plugin->stats.allocations++;
+    untold_allocated(plugin->untold, allocation, message, size);
+    plugin_event(plugin, MIG_DEVICEPLUGIN_ALLOCATED, allocation->resource, 1, "");
 }
 
 void plugin_event(struct mig_deviceplugin *plugin, enum mig_deviceplugin_event_kind kind,
@@ -273,8 +282,7 @@ static void announce(struct mig_deviceplugin *plugin)
 
 /* ---- CDI files ---- */
 
-/* FNV-1a; never 0, which stands for no file. */
-static uint64_t hash_text(const char *text)
+uint64_t plugin_hash(const char *text)
 {
     uint64_t hash = 0xcbf29ce484222325u;
 
@@ -331,7 +339,11 @@ static int write_class(struct mig_deviceplugin *plugin, enum mig_dp_cdi_class cl
     if (result < 0) {
         return result;
     }
-    plugin->class_hash = text ? hash_text(text) : 0;
+    if (!text && plugin->options.config->list_auto &&
+        !(plugin->options.config->list_strategies & MIG_DP_LIST_CDI)) {
+        return 1; /* containers that were told its names may be started again */
+    }
+    plugin->class_hash = text ? plugin_hash(text) : 0;
     if (plugin->class_hash == plugin->written[class]) {
         return 1;
     }
@@ -369,7 +381,10 @@ static void write_next_class(struct mig_deviceplugin *plugin)
             plugin_event(plugin, MIG_DEVICEPLUGIN_FAILED, "", 0, error.message);
         }
     }
-    if (plugin->write_failed && (plugin->options.config->list_strategies & MIG_DP_LIST_CDI)) {
+    if (plugin->write_failed && plugin->options.config->list_auto) {
+        mig_dp_cdi_clear(plugin->next); /* the variable has to do */
+    } else if (plugin->write_failed &&
+               (plugin->options.config->list_strategies & MIG_DP_LIST_CDI)) {
         hold_new_devices_back(plugin);
     }
     announce(plugin);
@@ -576,8 +591,12 @@ int mig_deviceplugin_new(uv_loop_t *loop, const struct mig_deviceplugin_options 
              options->kubelet_dir ? options->kubelet_dir : KUBELET_DIR);
     snprintf(plugin->cdi_dir, sizeof(plugin->cdi_dir), "%s",
              options->cdi_dir ? options->cdi_dir : MIG_DP_CDI_DIRECTORY);
-    result = kubelet_watch_new(plugin, &plugin->watch, error);
+    plugin->untold = untold_new(plugin);
+    result = plugin->untold ? kubelet_watch_new(plugin, &plugin->watch, error)
+                            : mig_error_set_errno(error, MIG_E_FAILED, ENOMEM,
+                                                  "could not start the device plugin");
     if (result < 0) {
+        untold_free(plugin->untold);
         free(plugin);
         return result;
     }
@@ -603,6 +622,7 @@ void mig_deviceplugin_free(struct mig_deviceplugin *plugin)
         endpoint_free(plugin->endpoints[--plugin->endpoint_count]);
     }
     kubelet_watch_free(plugin->watch);
+    untold_free(plugin->untold);
     mig_dp_table_free(plugin->table);
     mig_dp_table_free(plugin->next);
     free(plugin->withheld);

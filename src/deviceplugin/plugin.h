@@ -43,6 +43,7 @@ enum mig_deviceplugin_event_kind {
     MIG_DEVICEPLUGIN_HEALTHY,
     MIG_DEVICEPLUGIN_NOTE, /* what is not served as one might expect */
     MIG_DEVICEPLUGIN_KUBELET_RESTARTED,
+    MIG_DEVICEPLUGIN_UNTOLD, /* a container sees a part of its devices; `text` says which */
     MIG_DEVICEPLUGIN_FAILED, /* something else; is tried again */
 };
 

@@ -67,6 +67,18 @@ int kubelet_watch_new(struct mig_deviceplugin *plugin, struct kubelet_watch **re
 void kubelet_watch_look(struct kubelet_watch *watch);
 void kubelet_watch_free(struct kubelet_watch *watch);
 
+/* ---- untold.c ---- */
+
+struct untold;
+
+/* Looks for containers that are told of a part of their devices. NULL when there is no memory. */
+struct untold *untold_new(struct mig_deviceplugin *plugin);
+
+/* An AllocateRequest was answered. */
+void untold_allocated(struct untold *untold, const struct mig_dp_allocation *allocation,
+                      const void *message, size_t size);
+void untold_free(struct untold *untold); /* NULL is allowed */
+
 /* ---- plugin.c ---- */
 
 uv_loop_t *plugin_loop(const struct mig_deviceplugin *plugin);
@@ -78,6 +90,11 @@ struct mig_deviceplugin_stats *plugin_stats(struct mig_deviceplugin *plugin);
 /* What an answer for a resource is made from. */
 struct mig_dp_allocation plugin_allocation(const struct mig_deviceplugin *plugin,
                                            const char *resource);
+void plugin_allocated(struct mig_deviceplugin *plugin, const struct mig_dp_allocation *allocation,
+                      const void *message, size_t size);
+
+/* FNV-1a; never 0, which stands for nothing. */
+uint64_t plugin_hash(const char *text);
 void plugin_event(struct mig_deviceplugin *plugin, enum mig_deviceplugin_event_kind kind,
                   const char *resource, uint32_t count, const char *text);
 void plugin_endpoint_gone(struct mig_deviceplugin *plugin, struct endpoint *endpoint);

@@ -38,6 +38,7 @@ struct mig_dp_slice {
     bool fail_above_one; /* a request for more than one replica is refused */
     bool unhealthy;
     bool kept;                       /* not on the node any more, only announced still */
+    bool in_cdi;                     /* the CDI file has it, with all that it needs */
     char reason[MIG_DP_REASON_SIZE]; /* when unhealthy */
 };
 

@@ -16,6 +16,10 @@ const struct mig_counter mig_count_allocations = {
     .help = "Requests for devices by the kubelet.",
     .labels = {"resource", "result"},
 };
+const struct mig_counter mig_count_untold = {
+    .name = "migd_untold_containers_total",
+    .help = "Containers that hold devices of several resources and see those of one.",
+};
 const struct mig_counter mig_count_devices = {
     .name = "migd_devices",
     .help = "Devices that are announced to the kubelet.",
@@ -103,12 +107,12 @@ const struct mig_counter mig_count_scrape_seconds = {
 };
 
 static const struct mig_counter *const counters_all[] = {
-    &mig_count_allocations,    &mig_count_devices,        &mig_count_registrations,
-    &mig_count_health_changes, &mig_count_xids,           &mig_count_recovery,
-    &mig_count_applies,        &mig_count_reconcile,      &mig_count_publish,
-    &mig_count_api_requests,   &mig_count_api_seconds,    &mig_count_helper_restarts,
-    &mig_count_config_errors,  &mig_count_plugin_config,  &mig_count_label_writes,
-    &mig_count_scrapes,        &mig_count_scrape_seconds,
+    &mig_count_allocations,     &mig_count_untold,         &mig_count_devices,
+    &mig_count_registrations,   &mig_count_health_changes, &mig_count_xids,
+    &mig_count_recovery,        &mig_count_applies,        &mig_count_reconcile,
+    &mig_count_publish,         &mig_count_api_requests,   &mig_count_api_seconds,
+    &mig_count_helper_restarts, &mig_count_config_errors,  &mig_count_plugin_config,
+    &mig_count_label_writes,    &mig_count_scrapes,        &mig_count_scrape_seconds,
 };
 
 const struct mig_counter *mig_own_counter(size_t index)

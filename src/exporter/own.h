@@ -10,6 +10,7 @@
 
 /* Labels in this order. */
 extern const struct mig_counter mig_count_allocations;     /* resource, result "ok" "refused" */
+extern const struct mig_counter mig_count_untold;          /* - */
 extern const struct mig_counter mig_count_devices;         /* resource, health; a gauge */
 extern const struct mig_counter mig_count_registrations;   /* resource, result */
 extern const struct mig_counter mig_count_health_changes;  /* health "healthy" "unhealthy" */

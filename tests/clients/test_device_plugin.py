@@ -309,6 +309,29 @@ class DevicePluginRows(KubeletCase):
         self.assertEqual(mounts.envs,
                          {"NVIDIA_VISIBLE_DEVICES": "/var/run/nvidia-container-devices"})
 
+    def test_L10_what_is_not_seen_is_said(self):
+        self.setup("A30")
+        self.create(0, "14", "14", "5")
+        self.begin()
+        self.sees(mig_1g__6gb=2, mig_2g__12gb=1)
+        self.kubelet.admit("one", {"nvidia.com/mig-1g.6gb": 1})
+        seen = self.kubelet.admit("two", {"nvidia.com/mig-1g.6gb": 1, "nvidia.com/mig-2g.12gb": 1})
+        self.assertEqual(len(seen.envs["NVIDIA_VISIBLE_DEVICES"].split(",")), 1)
+        said = self.plugin.expect("^untold ")
+        self.assertIn("of pod default/two holds devices of", said)
+        for name in ("nvidia.com/mig-1g.6gb", "nvidia.com/mig-2g.12gb", "cdi-cri"):
+            self.assertIn(name, said)
+        # once, and of nobody else
+        for name in ("one", "two"):
+            self.kubelet.end(name)
+        self.kubelet.admit("three", {"nvidia.com/mig-1g.6gb": 1})
+        self.plugin.reload(BASE.format("mixed", "cdi-cri"))
+        self.plugin.stats()
+        self.kubelet.admit("four", {"nvidia.com/mig-1g.6gb": 1, "nvidia.com/mig-2g.12gb": 1})
+        time.sleep(2)
+        self.plugin.stats()
+        self.assertEqual(len([one for one in self.plugin.events if one.startswith("untold")]), 1)
+
     def test_D4_file_before_list(self):
         self.setup("A30", lists="cdi-cri")
         self.create(0, "14")

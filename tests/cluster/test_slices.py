@@ -125,14 +125,6 @@ class Slices(DaemonSetCase):
         return re.findall(r"MIG-[0-9a-f-]{36}",
                           self.cluster.output("exec", name, "--", "nvidia-smi", "-L"))
 
-    def lists_by(self, strategy):
-        """How containers are told of their devices from now on; the pods of migd are made again."""
-        old = set(self.ready().values())
-        self.cluster.output("set", "env", "daemonset/migd", "-n", NAMESPACE,
-                            f"DEVICE_LIST_STRATEGY={strategy}")
-        until(lambda: set(self.ready()) == set(self.nodes) and not old & set(self.ready().values()),
-              self.log)
-
     # ---- the scenarios ----
 
     def test_eight_a100_single_then_mixed(self):
@@ -178,8 +170,6 @@ class Slices(DaemonSetCase):
         # of two resources' variables the kubelet keeps one in a container; CDI names add up
         self.policy("mixed")
         self.label("node1", "all-balanced")
-        self.lists_by("cdi-cri")
-        self.addCleanup(self.lists_by, "envvar")
         self.wait_allocatable("node1", {SMALL: 2, LARGE: 1})
         self.run_pods("all", node="node1", resources={SMALL: "2", LARGE: "1"})
         self.assertEqual(len(set(self.slices_of("all"))), 3)

@@ -9,6 +9,7 @@
 #include "daemon/local_node.h"
 #include "daemon/log.h"
 #include "daemon/record.h"
+#include "daemon/runtime.h"
 #include "daemon/web.h"
 #include <jansson.h>
 #include <setjmp.h>
@@ -449,6 +450,49 @@ static void test_file_watch(void **state)
     remove_folder(folder);
 }
 
+/* --- what the node object says of the container runtime --- */
+
+static void test_runtime(void **state)
+{
+    static const struct {
+        const char *version, *handlers;
+        bool cdi_only;
+    } known[] = {
+        {"containerd://2.1.4", "[{'name': ''}, {'name': 'runc'}]", true},
+        {"containerd://2.0.0-k3s1", "[{'features': {}}]", true},
+        {"containerd://10.0", "[{'name': 'runc'}]", true},
+        {"containerd://2.1.4", "[{'name': 'runc'}, {'name': 'nvidia-cdi'}]", false},
+        {"containerd://2.1.4", "[]", false},    /* not told */
+        {"containerd://1.7.27", "[{}]", false}, /* CDI is off unless somebody turns it on */
+        {"cri-o://1.33.0", "[{'name': 'crun'}]", false}, /* NVIDIA's may be a hook there */
+        {"docker://27.0", "[{}]", false},
+        {"containerd://", "[{}]", false},
+        {"", "[{}]", false},
+    };
+    char text[256];
+    json_t *node;
+
+    (void)state;
+    for (size_t i = 0; i < MIG_ARRAY_SIZE(known); i++) {
+        snprintf(text, sizeof(text),
+                 "{'status': {'nodeInfo': {'containerRuntimeVersion': '%s'}, "
+                 "'runtimeHandlers': %s}}",
+                 known[i].version, known[i].handlers);
+        for (char *at = text; *at; at++) {
+            *at = *at == '\'' ? '"' : *at;
+        }
+        node = json_loads(text, 0, NULL);
+        assert_non_null(node);
+        assert_string_equal(runtime_version(node), known[i].version);
+        if (runtime_has_cdi_only(node) != known[i].cdi_only) {
+            fail_msg("%s", text);
+        }
+        json_decref(node);
+    }
+    assert_false(runtime_has_cdi_only(NULL));
+    assert_string_equal(runtime_version(NULL), "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -458,6 +502,7 @@ int main(void)
         cmocka_unit_test(test_local_node), cmocka_unit_test(test_file_watch),
         cmocka_unit_test(test_log_json),   cmocka_unit_test(test_log_text),
         cmocka_unit_test(test_log_limit),  cmocka_unit_test(test_listen),
+        cmocka_unit_test(test_runtime),
     };
 
     (void)unsetenv("JOURNAL_STREAM");

@@ -23,6 +23,11 @@
 
 #define A100 "A100-SXM4-40GB"
 #define TEXT_SIZE 4096
+#ifdef __aarch64__
+#define DEBIAN "/usr/lib/aarch64-linux-gnu"
+#else
+#define DEBIAN "/usr/lib/x86_64-linux-gnu"
+#endif
 
 struct world {
     struct config_node node;
@@ -407,6 +412,39 @@ static json_t *make_cdi(struct world *world, enum mig_dp_cdi_class class)
     return text ? json_loads(text, 0, NULL) : NULL;
 }
 
+static void set_driver(struct world *world, const char *version)
+{
+    snprintf(world->node.node.driver_version, sizeof(world->node.node.driver_version), "%s",
+             version);
+}
+
+/* Nobody chose: CDI names are added for what the file has, and for nothing else. */
+static void L10_cdi_names_beside_the_variable(void **state)
+{
+    struct world *world = *state;
+
+    use(world, "flags: {migStrategy: mixed}");
+    assert_true(world->config->list_auto);
+    world->config->list_strategies |= MIG_DP_LIST_CDI_CRI;
+    expect(world, THREE, "MIG-0-2-0", NULL, "env NVIDIA_VISIBLE_DEVICES=MIG-0-2-0; ");
+    put_file(world, "/usr/lib64/libcuda.so.550.54", "");
+    set_driver(world, "550.54");
+    json_decref(make_cdi(world, MIG_DP_CDI_GPU));
+    expect(world, THREE, "MIG-0-2-0", NULL,
+           "env NVIDIA_VISIBLE_DEVICES=MIG-0-2-0; "
+           "cdi k8s.device-plugin.nvidia.com/gpu=MIG-0-2-0; ");
+    /* of two, one is not in the file: a container would not start with half of the names */
+    world->table->slices[1].in_cdi = false;
+    expect(world, THREE, "MIG-0-2-0", "MIG-1-1-0",
+           "env NVIDIA_VISIBLE_DEVICES=MIG-0-2-0,MIG-1-1-0; ");
+    /* without the driver's files a device is of no use */
+    set_driver(world, "1.2");
+    json_decref(make_cdi(world, MIG_DP_CDI_GPU));
+    expect(world, THREE, "MIG-1-1-0", NULL, "env NVIDIA_VISIBLE_DEVICES=MIG-1-1-0; ");
+    mig_dp_cdi_clear(world->table);
+    expect(world, THREE, "MIG-1-1-0", NULL, "env NVIDIA_VISIBLE_DEVICES=MIG-1-1-0; ");
+}
+
 /* "path<-hostPath path ..." of a list of edits. */
 static const char *paths(const json_t *edits, const char *key, const char *inside, const char *host)
 {
@@ -459,8 +497,7 @@ static void D5_files_of_the_driver(void **state)
     char link[256];
     json_t *document, *edits;
 
-    snprintf(world->node.node.driver_version, sizeof(world->node.node.driver_version),
-             "550.163.01");
+    set_driver(world, "550.163.01");
     put_file(world, "/usr/lib64/libcuda.so.550.163.01", "");
     put_file(world, "/usr/lib64/libcuda.so.470.1", "");
     put_file(world, "/usr/lib64/libnvidia-container.so.1", "");
@@ -478,8 +515,11 @@ static void D5_files_of_the_driver(void **state)
     assert_string_equal(json_string_value(json_object_get(document, "cdiVersion")), "0.5.0");
     assert_string_equal(
         paths(edits, "mounts", "containerPath", "hostPath"),
-        "/usr/lib64/libcuda.so.1<-/run/nvidia/driver/usr/lib64/libcuda.so.550.163.01 "
-        "/usr/lib64/libcuda.so.550.163.01<-/run/nvidia/driver/usr/lib64/libcuda.so.550.163.01 "
+        "/usr/lib64/libcuda.so.1<-/run/nvidia/driver/usr/lib64/libcuda.so.550.163.01 " DEBIAN
+        "/libcuda.so.1<-/run/nvidia/driver/usr/lib64/libcuda.so.550.163.01 "
+        "/usr/lib64/libcuda.so.550.163.01<-/run/nvidia/driver/usr/lib64/"
+        "libcuda.so.550.163.01 " DEBIAN
+        "/libcuda.so.550.163.01<-/run/nvidia/driver/usr/lib64/libcuda.so.550.163.01 "
         "/usr/bin/nvidia-smi<-/run/nvidia/driver/usr/bin/nvidia-smi "
         "/lib/firmware/nvidia/550.163.01/gsp_ga10x.bin<-"
         "/run/nvidia/driver/lib/firmware/nvidia/550.163.01/gsp_ga10x.bin");
@@ -494,6 +534,8 @@ static void D5_files_of_the_driver(void **state)
         json_array_get(json_object_get(json_object_get(document, "containerEdits"), "hooks"), 0);
     assert_string_equal(json_string_value(json_object_get(edits, "path")), "/usr/bin/nvidia-ctk");
     assert_int_equal(json_array_size(json_object_get(edits, "args")), 5);
+    edits = json_object_get(json_object_get(document, "containerEdits"), "mounts");
+    assert_int_equal(json_array_size(edits), 4); /* where the host has them, and nowhere else */
     json_decref(document);
 }
 
@@ -608,6 +650,7 @@ int main(void)
         TEST(L3_annotations),
         TEST(L4_cdi_names_and_nothing_else),
         TEST(L5_all_together),
+        TEST(L10_cdi_names_beside_the_variable),
         TEST(L6_indices),
         TEST(L7_device_nodes),
         TEST(L7_D5_device_nodes_below_the_dev_root),

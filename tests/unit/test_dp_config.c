@@ -145,7 +145,7 @@ static void F1_what_is_wrong_has_a_place(void **state)
         {"[1]", "file:1:1: the file has to be a map, not a list"},
         {"flags: {migStrategy: both}", "file:1:22: migStrategy: 'both' is not one of none, single"},
         {"flags:\n  failOnInitError: 'true'", "file:2:20: failOnInitError has to be a truth value"},
-        {"flags: {plugin: {deviceListStrategy: [env]}}", "'env' is not one of envvar"},
+        {"flags: {plugin: {deviceListStrategy: [env]}}", "'env' is not auto, or of envvar"},
         {"flags: {plugin: {deviceListStrategy: []}}", "'' is not a device list strategy"},
         {"flags: {plugin: {deviceIDStrategy: name}}", "'name' is not one of uuid, index"},
         {"imex: {channelIDs: [1]}", "'1' is not a list of IMEX channels"},

@@ -31,7 +31,7 @@ static void on_event(const struct mig_deviceplugin_event *event, void *data)
 {
     static const char *const names[] = {"registered", "register-failed", "withdrawn", "listed",
                                         "allocated",  "refused",         "unhealthy", "healthy",
-                                        "note",       "kubelet",         "failed"};
+                                        "note",       "kubelet",         "untold",    "failed"};
 
     (void)data;
     printf("%s %s %u %s\n", names[event->kind], event->resource[0] ? event->resource : "-",
