@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What slices are to others than the scheduler: metrics with pods, node labels. Names of tests carry the rows of docs/compatibility.md."""
+"""What slices are to others than the scheduler: metrics with pods, node labels.
+
+Names of tests carry the rows of docs/compatibility.md."""
 import re
 import threading
 import time
