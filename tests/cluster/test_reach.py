@@ -177,7 +177,7 @@ class LabelCase(ReachCase):
 class Labels(LabelCase):
     def test_G9_G10_on_the_node(self):
         self.begin("--labels-to", "node")
-        self.succeeds(self.cluster.on(self.node, "nvidia-smi", "-mig", "1"))
+        self.apply("empty")
         until(lambda: self.node_labels().get("nvidia.com/mig.strategy") == "mixed", self.log)
         self.see_changes(self.node_labels)
         # labels of others stay, and ours stay when migd ends
@@ -235,7 +235,7 @@ class NodeFeature(LabelCase):
 
     def test_G8_G10_with_its_owners(self):
         self.begin("--labels-to", "nodefeature", "--pod-name", self.owner["name"])
-        self.succeeds(self.cluster.on(self.node, "nvidia-smi", "-mig", "1"))
+        self.apply("empty")
         until(lambda: self.feature_labels().get("nvidia.com/mig.strategy") == "mixed", self.log)
         metadata = self.feature()["metadata"]
         self.assertEqual(metadata["labels"]["nfd.node.kubernetes.io/node-name"], self.node)
