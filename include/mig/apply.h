@@ -75,7 +75,8 @@ struct mig_apply_report {
     uint32_t gi_destroyed, gi_created, ci_destroyed,
         ci_created; /* that now hold; rollback not counted */
     uint32_t mode_changed, reset_count;
-    uint64_t reset_gpus; /* bit N: GPU N was reset, by the command or by its change of mode */
+    uint64_t reset_gpus; /* bit N: GPU N was reset, by the command or by its change of mode, also
+                            in the recovery */
     bool rolled_back;    /* the old state was put back */
     bool mode_pending;   /* some GPU's mode is still pending */
     uint32_t elapsed_ms;

@@ -494,6 +494,7 @@ static int start_all(struct app *app, struct mig_error *error)
         .unreadable = node_unreadable,
         .xid = xid_seen,
         .recovery = recovery_seen,
+        .reset = gpu_reset,
         .said = helper_said,
         .lost = helper_lost,
         .orphaned = helper_orphaned,

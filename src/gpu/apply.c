@@ -94,6 +94,7 @@ int mig_apply_open(struct mig_session *session, const struct mig_apply_options *
     report->elapsed_ms = (uint32_t)(mig_now_ms() - begin_ms);
     apply->report = NULL;
     apply->recovery = report->recovery;
+    apply->recovery_reset_gpus = report->reset_gpus;
     memcpy(apply->recovery_text, report->recovery_text, sizeof(apply->recovery_text));
     if (rc == 0) {
         *ret = MIG_TAKE(apply);
@@ -521,7 +522,8 @@ int mig_apply_run(struct mig_apply *apply, const struct mig_node *node,
     if (!run) {
         return mig_error_set_errno(error, MIG_E_FAILED, ENOMEM, "could not begin a change");
     }
-    *report = (struct mig_apply_report){.recovery = apply->recovery};
+    *report = (struct mig_apply_report){.recovery = apply->recovery,
+                                        .reset_gpus = apply->recovery_reset_gpus};
     memcpy(report->recovery_text, apply->recovery_text, sizeof(report->recovery_text));
     mig_error_clear(error);
     apply->report = report;

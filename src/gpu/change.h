@@ -15,6 +15,7 @@ struct mig_apply {
     struct mig_apply_options options;
     struct mig_apply_report *report; /* of the call that runs */
     enum mig_recovery recovery;      /* what mig_apply_open did, for the reports of later calls */
+    uint64_t recovery_reset_gpus;
     char recovery_text[sizeof(((struct mig_apply_report *)NULL)->recovery_text)];
     struct mig_journal_file journal; /* open while a run writes to it */
     uint32_t step, step_count;       /* for progress */

@@ -388,6 +388,11 @@ static int take_message(struct mig_helper *helper, struct mig_message *message)
             helper->events.recovery(&message->recovery, helper->events.data);
         }
         return 0;
+    case MIG_MESSAGE_RESET:
+        if (helper->events.reset) {
+            helper->events.reset(message->text, helper->events.data);
+        }
+        return 0;
     case MIG_MESSAGE_SAID:
         say(helper, message->text);
         return 0;

@@ -110,6 +110,9 @@ struct mig_helper_events {
     void (*xid)(const struct mig_helper_xid *xid, void *data);
     /* First of every GPU whose driver tells, from each helper; then when it is another one. */
     void (*recovery)(const struct mig_helper_recovery *recovery, void *data);
+    /* The helper has reset this GPU of its own, to undo or finish a change that was interrupted;
+     * after the `changed` that shows it. */
+    void (*reset)(const char *gpu_uuid, void *data);
     /* One line for the log: a helper has started, what it may not do, what was recovered. */
     void (*said)(const char *text, void *data);
     /* The helper ended or hung; what was asked of it has failed. The next is started by itself. */

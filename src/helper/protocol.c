@@ -169,6 +169,7 @@ static void pass_body(struct mig_wire *wire, struct mig_message *message)
     case MIG_MESSAGE_SAID:
     case MIG_MESSAGE_CDI:
     case MIG_MESSAGE_READY:
+    case MIG_MESSAGE_RESET:
         mig_wire_text(wire, message->text, sizeof(message->text));
         break;
     case MIG_MESSAGE_STARTED:
@@ -237,6 +238,7 @@ static const char *const names[MIG_MESSAGE_TYPE_END] = {
     [MIG_MESSAGE_CDI] = "write CDI file",
     [MIG_MESSAGE_RECOVERY] = "recovery action",
     [MIG_MESSAGE_READY] = "ready",
+    [MIG_MESSAGE_RESET] = "reset",
 };
 
 const char *mig_message_name(enum mig_message_type type)

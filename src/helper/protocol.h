@@ -9,7 +9,7 @@
  *
  *     agent -> helper       READ SAMPLE APPLY SAVE RESTORE HOST SOCKET CDI, one at a time
  *     helper -> agent       PROGRESS ... ANSWER to each, with its request number;
- *                           HELLO CHANGED UNREADABLE XID RECOVERY SAID of its own, request 0
+ *                           HELLO CHANGED UNREADABLE XID RECOVERY RESET SAID of its own, request 0
  *     supervisor -> agent   READY first (with the name of the protocol); then
  *                           STARTED (with the socket of a new helper), ENDED, SAID
  *     agent -> supervisor   REPLACE
@@ -46,6 +46,7 @@ enum mig_message_type {
     MIG_MESSAGE_CDI, /* carries a file with the text, or nothing: the file has to go */
     MIG_MESSAGE_RECOVERY,
     MIG_MESSAGE_READY,
+    MIG_MESSAGE_RESET,
     MIG_MESSAGE_TYPE_END
 };
 
@@ -116,7 +117,9 @@ struct mig_message {
         struct mig_error error;    /* UNREADABLE */
         struct mig_helper_xid xid;
         struct mig_helper_recovery recovery;
-        /* SAID; SAVE: the config's name; CDI: the file's; READY: the protocol's */
+        /* SAID; SAVE: the config's name; CDI: the file's; READY: the protocol's; RESET: the GPU's
+         * UUID
+         */
         char text[MIG_MESSAGE_TEXT_SIZE];
         struct {
             uint32_t pid;

@@ -59,7 +59,8 @@ void mig_server_poll(struct mig_server *server);
 /* A session failed in a call: closes it if that is of use. */
 void mig_server_check_session(struct mig_server *server, const struct mig_error *error);
 
-/* Finishes or undoes an interrupted run, if one is on record, and says so. */
+/* Finishes or undoes an interrupted run, if one is on record, says so, and which GPUs that has
+ * reset. */
 void mig_server_recover(struct mig_server *server);
 
 /* ---- requests; each fills the answer ---- */
@@ -81,5 +82,8 @@ void mig_server_socket(struct mig_server *server, const struct mig_message *requ
                        struct mig_wire_answer *answer, int *ret_fd);
 
 const char *mig_server_state_dir(const struct mig_server *server);
+
+/* What every change of this helper is made with. */
+struct mig_apply_options mig_server_apply_options(const struct mig_server *server);
 
 #endif

@@ -91,20 +91,25 @@ static int carry_out(struct mig_server *server, const struct mig_message *reques
     return rc;
 }
 
+struct mig_apply_options mig_server_apply_options(const struct mig_server *server)
+{
+    static const char *const reset_command[] = {"nvidia-smi", "--gpu-reset", "-i", "{bus_id}",
+                                                NULL};
+
+    return (struct mig_apply_options){.state_dir = mig_server_state_dir(server),
+                                      .reset_command = reset_command,
+                                      .reset_root = server->options->driver_root};
+}
+
 static void run_change(struct mig_server *server, const struct mig_message *request,
                        make_goal *make, struct mig_apply_options *options,
                        struct mig_wire_answer *answer)
 {
-    static const char *const reset_command[] = {"nvidia-smi", "--gpu-reset", "-i", "{bus_id}",
-                                                NULL};
     struct mig_apply *apply = NULL;
     struct mig_error reason = {0};
 
     server->progress_request = request->request;
     server->progress_ms = 0;
-    options->state_dir = mig_server_state_dir(server);
-    options->reset_command = reset_command;
-    options->reset_root = server->options->driver_root;
     options->progress = tell_progress;
     options->progress_data = server;
     options->stop = stop;
@@ -138,13 +143,12 @@ static bool is_ready(struct mig_server *server, struct mig_wire_answer *answer)
 void mig_server_apply(struct mig_server *server, const struct mig_message *request,
                       struct mig_wire_answer *answer)
 {
-    struct mig_apply_options options = {
-        .skip_reset = request->apply.skip_reset,
-        .lock_timeout_ms =
-            request->apply.lock_timeout_ms > 0 ? request->apply.lock_timeout_ms : LOCK_DEFAULT_MS,
-        .busy_timeout_ms = request->apply.busy_timeout_ms,
-    };
+    struct mig_apply_options options = mig_server_apply_options(server);
 
+    options.skip_reset = request->apply.skip_reset;
+    options.lock_timeout_ms =
+        request->apply.lock_timeout_ms > 0 ? request->apply.lock_timeout_ms : LOCK_DEFAULT_MS;
+    options.busy_timeout_ms = request->apply.busy_timeout_ms;
     if (is_ready(server, answer)) {
         run_change(server, request, agents_goal, &options, answer);
     }
@@ -153,8 +157,9 @@ void mig_server_apply(struct mig_server *server, const struct mig_message *reque
 void mig_server_restore(struct mig_server *server, const struct mig_message *request,
                         struct mig_wire_answer *answer)
 {
-    struct mig_apply_options options = {.lock_timeout_ms = LOCK_DEFAULT_MS};
+    struct mig_apply_options options = mig_server_apply_options(server);
 
+    options.lock_timeout_ms = LOCK_DEFAULT_MS;
     if (is_ready(server, answer)) {
         run_change(server, request, saved_goal, &options, answer);
     }

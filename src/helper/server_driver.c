@@ -283,9 +283,36 @@ void mig_server_poll(struct mig_server *server)
     }
 }
 
+/* After the node as it is now: what the resets repaired is judged by that. */
+static void tell_resets(struct mig_server *server, uint64_t gpus)
+{
+    MIG_AUTO_FREE char(*uuids)[MIG_UUID_SIZE] = calloc(MIG_GPU_MAX, sizeof(*uuids));
+    struct mig_error error = {0};
+    struct mig_node *node = NULL;
+    uint32_t count = 0;
+
+    if (!uuids || mig_server_read(server, &node, &error) < 0) {
+        return; /* the next helper, or a change of the agent, finds the GPUs as they are */
+    }
+    for (uint32_t i = 0; i < node->gpu_count; i++) {
+        if (node->gpus[i].index < MIG_GPU_MAX && (gpus >> node->gpus[i].index & 1) != 0) {
+            mig_text_copy(uuids[count++], MIG_UUID_SIZE, node->gpus[i].uuid);
+        }
+    }
+    tell_node(server, node);
+    for (uint32_t i = 0; i < count; i++) {
+        MIG_AUTO_MESSAGE struct mig_message *message = mig_message_new(MIG_MESSAGE_RESET, 0);
+
+        if (message) {
+            mig_text_copy(message->text, sizeof(message->text), uuids[i]);
+            mig_server_send(server, message);
+        }
+    }
+}
+
 void mig_server_recover(struct mig_server *server)
 {
-    struct mig_apply_options options = {.state_dir = mig_server_state_dir(server)};
+    struct mig_apply_options options = mig_server_apply_options(server);
     struct mig_apply_report report = {0};
     struct mig_error error = {0};
     struct mig_apply *apply = NULL;
@@ -307,4 +334,7 @@ void mig_server_recover(struct mig_server *server)
         mig_server_say(server, "an interrupted change was dealt with: %s", report.recovery_text);
     }
     mig_apply_close(apply);
+    if (report.reset_gpus != 0 && !server->driver_hangs) {
+        tell_resets(server, report.reset_gpus);
+    }
 }

@@ -525,7 +525,8 @@ class MigdPlugin(KubeletCase):
         asked = self.machine.migemu("trace").stdout.count("nvmlDeviceGetFieldValues")
         self.assertLessEqual(asked, 2)  # it said so, and is not asked again
 
-    def test_H4_a_reset_by_a_change_of_migd_lifts_marks(self):
+    def begin_with_wishes(self):
+        """Two GPUs without MIG mode; the function that is returned wishes for slices on both"""
         self.setup("A100-SXM4-40GB*2", config="health: {holdDownSeconds: 0}\n")
         self.succeeds(self.machine.smi("-mig", "0", "-i", "0"))
         wishes = self.scratch / "wishes.yaml"
@@ -539,11 +540,29 @@ class MigdPlugin(KubeletCase):
                              "--settings", settings)
         self.sees(gpu=2)
         self.is_watching(2)
+
+        def wish():
+            settings.write_text("config: on\n", encoding="utf-8")
+            process.send_signal(signal.SIGHUP)
+        return wish
+
+    def test_H4_a_reset_by_a_change_of_migd_lifts_marks(self):
+        wish = self.begin_with_wishes()
         self.succeeds(self.machine.migemu("xid", "--gpu", "0", "74"))
         self.sees(gpu=1)
-        settings.write_text("config: on\n", encoding="utf-8")
-        process.send_signal(signal.SIGHUP)
+        wish()
         self.sees(mig_1g__5gb=4, gpu=0)
+
+    def test_H4_a_reset_by_recovery_lifts_marks(self):
+        """The helper dies in a change, and the next one undoes it: nobody has asked for that reset"""
+        wish = self.begin_with_wishes()
+        self.succeeds(self.machine.migemu("xid", "--gpu", "0", "74"))
+        self.sees(gpu=1)
+        self.succeeds(self.machine.migemu(["fault", "add"], "DeviceCreateGpuInstance* -> KILL"))
+        wish()
+        self.sees(gpu=2)
+        self.log.seek(0)
+        self.assertIn("an interrupted change was dealt with", self.log.read())
 
     def test_D4_F4_files_by_the_privileged_process(self):
         self.setup("A30", lists="cdi-cri")

@@ -311,6 +311,7 @@ struct mig_message *helper_random_message(unsigned seed)
     case MIG_MESSAGE_SAID:
     case MIG_MESSAGE_CDI:
     case MIG_MESSAGE_READY:
+    case MIG_MESSAGE_RESET:
         text(&seed, message->text, sizeof(message->text));
         break;
     case MIG_MESSAGE_STARTED:
