@@ -205,13 +205,16 @@ class Own(Case):
 
 
 class Labels(Case):
-    def test_g7_g10_g13_file_of_an_agent_without_privileges(self):
+    def label_folder(self, name):
         folder = pathlib.Path("/dev/shm") if os.path.isdir("/dev/shm") else pathlib.Path("/tmp")
-        folder = folder / f"migd-labels-{os.getpid()}"
+        folder = folder / f"migd-labels-{os.getpid()}-{name}"
         folder.mkdir()
         self.addCleanup(shutil.rmtree, folder, True)
         folder.chmod(0o777)
-        file = folder / "gfd"
+        return folder
+
+    def test_g7_g10_g13_file_of_an_agent_without_privileges(self):
+        file = self.label_folder("file") / "gfd"
         self.begin("A30", "--roles", "labels,metrics", "--labels-to", "file", "--labels-file",
                    str(file), MIG_STRATEGY="mixed")
         until(file.exists, self.migd.log)
@@ -231,14 +234,18 @@ class Labels(Case):
         self.assertIn("nvidia.com/mig-1g.6gb.count=1\n", text)  # kept at the end
         self.assertIn(stamp.group(0), text)  # a change of instances is no change of settings
 
+    def test_g3_strategy_by_option_without_a_device_plugin(self):
+        file = self.label_folder("strategy") / "gfd"
+        self.begin("A30", "--roles", "labels,metrics", "--labels-to", "file", "--labels-file",
+                   str(file), "--mig-strategy", "mixed")
+        until(file.exists, self.migd.log)
+        self.assertIn("nvidia.com/mig.strategy=mixed\n", file.read_text())
+        self.assertEqual(self.migd.stop(), 0)
+
     def test_g1_no_timestamp(self):
         for number, (options, environment) in enumerate([(["--no-timestamp"], {}),
                                                          ([], {"GFD_NO_TIMESTAMP": "true"})]):
-            folder = pathlib.Path("/dev/shm") if os.path.isdir("/dev/shm") else pathlib.Path("/tmp")
-            folder = folder / f"migd-labels-{os.getpid()}-{number}"
-            folder.mkdir()
-            self.addCleanup(shutil.rmtree, folder, True)
-            folder.chmod(0o777)
+            folder = self.label_folder(number)
             self.begin("A30", "--roles", "labels,metrics", "--labels-to", "file", "--labels-file",
                        str(folder / "gfd"), *options, **environment)
             until((folder / "gfd").exists, self.migd.log)
