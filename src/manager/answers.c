@@ -27,10 +27,18 @@ static void copy_pod(struct mig_manager_pod *pod, const struct mig_manager_holde
     }
 }
 
+/* The kubelet names devices of every kind; those of network cards and the like are not our
+ * business. */
+static bool is_of_gpu(const struct mig_manager_holder *holder)
+{
+    return mig_text_starts_with(holder->device, "GPU-") ||
+           mig_text_starts_with(holder->device, "MIG-");
+}
+
 static int see_pods(struct mig_manager *manager, const struct mig_manager_holders *holders,
                     struct mig_error *error)
 {
-    size_t count = holders->count;
+    size_t count = holders->count, kept = 0;
     struct mig_manager_pod *pods;
 
     if (holders->truncated || count > MIG_MANAGER_HOLDERS_MAX) {
@@ -45,11 +53,13 @@ static int see_pods(struct mig_manager *manager, const struct mig_manager_holder
                                    count);
     }
     for (size_t i = 0; i < count; i++) {
-        copy_pod(&pods[i], &holders->holders[i]);
+        if (is_of_gpu(&holders->holders[i])) {
+            copy_pod(&pods[kept++], &holders->holders[i]);
+        }
     }
     free(manager->pods);
     manager->pods = pods;
-    manager->pod_count = count;
+    manager->pod_count = kept;
     return MIG_OK;
 }
 

@@ -169,19 +169,47 @@ static bool mode_is_unmet(const struct mig_manager *manager, bool at_boot)
     return false;
 }
 
+static bool is_empty_of_pods(const struct mig_manager *manager)
+{
+    return manager->pods_known && manager->pod_count == 0;
+}
+
+static void fail_for_pods(struct mig_manager *manager, struct mig_error *error)
+{
+    mig_error_hint(error, MIG_E_BUSY,
+                   "a reboot of the host would help, but pods hold GPUs of it: drain the node");
+    mig_manager_fail(manager, "MigConfigFailed", error);
+}
+
+/* Not asked for before the node says so: somebody may want to know why it went. */
 static void begin_reboot(struct mig_manager *manager, const struct mig_error *error)
 {
-    struct mig_manager_own_record *record = &manager->record;
-
-    (void)mig_text_copy(record->reboot_label, sizeof(record->reboot_label), manager->run.label);
-    (void)mig_text_copy(record->reboot_boot_id, sizeof(record->reboot_boot_id), manager->boot_id);
-    save(manager);
     manager->reboot_asked = false;
     manager->reboot_deadline_ms = manager->now_ms + REBOOT_MS;
     mig_manager_set_state(manager, MIG_MANAGER_STATE_REBOOTING,
                           "'%.64s' needs a reboot of the host: %.512s", manager->run.label,
                           error->message);
     mig_manager_say(manager, MIG_MANAGER_WARNING, "MigRebooting", "%s", manager->message);
+}
+
+/* Time has passed since the holders were asked for, and nothing keeps pods off the other GPUs. */
+static void ask_for_reboot(struct mig_manager *manager)
+{
+    struct mig_manager_own_record *record = &manager->record;
+
+    if (!mig_manager_look(manager, false)) {
+        return;
+    }
+    if (!is_empty_of_pods(manager)) {
+        manager->reboot_deadline_ms = 0;
+        fail_for_pods(manager, &manager->run.reboot_error);
+        return;
+    }
+    (void)mig_text_copy(record->reboot_label, sizeof(record->reboot_label), manager->run.label);
+    (void)mig_text_copy(record->reboot_boot_id, sizeof(record->reboot_boot_id), manager->boot_id);
+    save(manager);
+    manager->reboot_asked = mig_manager_begin(manager, MIG_MANAGER_OP_REBOOT, MIG_MANAGER_REBOOT,
+                                              REBOOT_ANSWER_MS) != NULL;
 }
 
 /*
@@ -221,10 +249,8 @@ void mig_manager_consider_reboot(struct mig_manager *manager, const struct mig_e
                strcmp(manager->record.reboot_boot_id, manager->boot_id) != 0) {
         mig_error_prefix(&told, "also after a reboot of the host");
         mig_manager_fail(manager, "MigConfigFailed", &told);
-    } else if (!manager->pods_known || manager->pod_count > 0) {
-        mig_error_hint(&told, MIG_E_BUSY,
-                       "a reboot of the host would help, but pods hold GPUs of it: drain the node");
-        mig_manager_fail(manager, "MigConfigFailed", &told);
+    } else if (!is_empty_of_pods(manager)) {
+        fail_for_pods(manager, &told);
     } else {
         prepare_reboot(manager, &told);
     }
@@ -263,9 +289,8 @@ bool mig_manager_reboot_step(struct mig_manager *manager)
     }
     if (!manager->reboot_asked &&
         (strcmp(manager->seen.state.value, "rebooting") == 0 ||
-         mig_manager_is_due(manager, manager->reboot_deadline_ms - REBOOT_MS + REBOOT_LABEL_MS)) &&
-        mig_manager_begin(manager, MIG_MANAGER_OP_REBOOT, MIG_MANAGER_REBOOT, REBOOT_ANSWER_MS)) {
-        manager->reboot_asked = true;
+         mig_manager_is_due(manager, manager->reboot_deadline_ms - REBOOT_MS + REBOOT_LABEL_MS))) {
+        ask_for_reboot(manager);
     }
     return true;
 }

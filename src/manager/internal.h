@@ -319,6 +319,9 @@ void mig_manager_adopt_services(struct mig_manager *manager);
 /* ---- reconcile.c ---- */
 
 void mig_manager_reconcile(struct mig_manager *manager);
+/* True when what is known of holders (and of the hardware) was read since the run last began to
+ * look; else that is begun. */
+bool mig_manager_look(struct mig_manager *manager, bool at_node);
 void mig_manager_look_again(struct mig_manager *manager);
 
 /* ---- finish.c ---- */

@@ -36,8 +36,7 @@ static void begin_read(struct mig_manager *manager)
     }
 }
 
-/* True when what is known of holders (and of the hardware) was read since the run began to look. */
-static bool look(struct mig_manager *manager, bool at_node)
+bool mig_manager_look(struct mig_manager *manager, bool at_node)
 {
     const struct mig_manager_run *run = &manager->run;
 
@@ -296,7 +295,7 @@ static void carry_out(struct mig_manager *manager, const struct mig_node_plan *p
 
     mig_manager_find_blockers(manager, plan, &blockers);
     if (blockers.count > 0 || disturbing || idle) {
-        if (!look(manager, blockers.count > 0 || idle) || !know_holders(manager)) {
+        if (!mig_manager_look(manager, blockers.count > 0 || idle) || !know_holders(manager)) {
             return;
         }
     }
@@ -310,7 +309,8 @@ static void carry_out(struct mig_manager *manager, const struct mig_node_plan *p
         mig_manager_look_again(manager); /* who was given one before it was withheld */
     }
     idle = idle || blockers.count > 0;
-    if ((idle && !mig_manager_hold_clients(manager)) || (disturbing && !look(manager, idle))) {
+    if ((idle && !mig_manager_hold_clients(manager)) ||
+        (disturbing && !mig_manager_look(manager, idle))) {
         return;
     }
     begin_apply(manager);

@@ -15,6 +15,8 @@ static const char config_a30[] =
     "    - {devices: all, mig-enabled: true, mig-devices: {4g.24gb: 1}}\n"
     "  all-balanced:\n"
     "    - {devices: all, mig-enabled: true, mig-devices: {1g.6gb: 2, 2g.12gb: 1}}\n"
+    "  second-only:\n"
+    "    - {devices: [1], mig-enabled: true, mig-devices: {1g.6gb: 4}}\n"
     "  all-2g.12gb:\n"
     "    - {devices: all, mig-enabled: true, mig-devices: {2g.12gb: 2}}\n";
 
@@ -664,6 +666,59 @@ static void test_plugin_of_others_is_told_by_the_next(void **state)
     close_world(&world);
 }
 
+/* ---- reboots --------------------------------------------------------------------------------- */
+
+/* Devices that are no GPUs are in the kubelet's list too; whoever has those is not in the way. */
+static void test_reboot_under_other_devices(void **state)
+{
+    static struct world world;
+
+    (void)state;
+    world_open(&world, "NVIDIA A30", 1, 1);
+    world.config_text = config_a30;
+    world.options.with_reboot = true;
+    world.reset_fails = true;
+    world.pods[0] = (struct world_pod){
+        .alive = true, .name = "network", .uid = "pod-uid-9", .device = "mlx5_0"};
+    world_label(&world, LABEL, "all-balanced");
+    world_start(&world);
+    assert_true(world_until(&world, "rebooting", 20000));
+    world_run(&world, 2000);
+    assert_int_equal(world.reboots, 1);
+    close_world(&world);
+}
+
+/* A pod is given a GPU between the change that failed and the reboot. */
+static void test_no_reboot_under_a_late_pod(void **state)
+{
+    static struct world world;
+    struct world_pod *late;
+
+    (void)state;
+    world_open(&world, "NVIDIA A30", 2, 1);
+    world.config_text = config_a30;
+    world.options.with_reboot = true;
+    world.reset_fails = true;
+    world_label(&world, LABEL, "second-only");
+    world_start(&world);
+    while (!world_happened(&world, "MigRebooting")) {
+        world_run(&world, 1);
+        assert_true(world.now_ms < 60000);
+    }
+    assert_int_equal(world.reboots, 0);
+    late = world_add_pod(&world, "late", 0, NULL);
+    assert_non_null(late);
+    world_run(&world, 60000);
+    assert_int_equal(world.reboots, 0);
+    assert_state(&world, "failed");
+    assert_message(&world, "drain the node");
+    assert_false(world_any_paused(&world));
+    world_end_pod(&world, late);
+    world_run(&world, 400000);
+    assert_int_equal(world.reboots, 1);
+    close_world(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -696,6 +751,8 @@ int main(void)
         cmocka_unit_test(test_plugin_of_others),
         cmocka_unit_test(test_plugin_of_others_paused_before),
         cmocka_unit_test(test_plugin_of_others_is_told_by_the_next),
+        cmocka_unit_test(test_reboot_under_other_devices),
+        cmocka_unit_test(test_no_reboot_under_a_late_pod),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
