@@ -43,6 +43,7 @@ struct mig_kube_call {
     /* of the try that runs */
     struct mig_kube_try *try;
     uint64_t started_ms;
+    unsigned token_serial; /* of the token that was sent */
     int status;
     unsigned retry_after_ms;
     struct mig_buffer answer;
@@ -232,6 +233,14 @@ static void finish_timed_out(struct mig_kube_call *call)
     finish(call, 0, NULL, &error);
 }
 
+/* The token that was refused may have been replaced by now, on behalf of another call. */
+static bool has_new_token(struct mig_kube_call *call, uint64_t now_ms)
+{
+    struct mig_kube_token *token = &call->kube->link.token;
+
+    return token->serial != call->token_serial || mig_kube_token_refresh(token, now_ms);
+}
+
 /* Another try, unless its time would come too late. */
 static bool try_again(struct mig_kube_call *call, const struct mig_kube_outcome *outcome)
 {
@@ -239,8 +248,7 @@ static bool try_again(struct mig_kube_call *call, const struct mig_kube_outcome 
     uint64_t now_ms = uv_now(kube->loop);
     unsigned delay_ms;
 
-    if (outcome->status == 401 && !call->reauthorised &&
-        mig_kube_token_refresh(&kube->link.token, now_ms)) {
+    if (outcome->status == 401 && !call->reauthorised && has_new_token(call, now_ms)) {
         call->reauthorised = true;
         call->due_ms = now_ms;
         return true;
@@ -396,6 +404,7 @@ static void start_try(struct mig_kube_call *call)
         judge_failure(call, false, &error);
         return;
     }
+    call->token_serial = kube->link.token.serial;
     kube->try_count++;
 }
 

@@ -24,6 +24,7 @@ static bool set_header(struct mig_kube_token *token, const char *text)
     if (asprintf(&header, "Bearer %s", text) < 0) {
         return false;
     }
+    token->serial += !token->header || strcmp(token->header, header) != 0;
     forget(&token->header);
     token->header = header;
     return true;

@@ -13,8 +13,9 @@
 #define MIG_KUBE_TOKEN_CHECK_MS 60000u
 
 struct mig_kube_token {
-    char *path;   /* NULL = the token is fixed */
-    char *header; /* "Bearer ..."; NULL = none */
+    char *path;      /* NULL = the token is fixed */
+    char *header;    /* "Bearer ..."; NULL = none */
+    unsigned serial; /* another one with each token */
     uint64_t checked_ms, inode;
     struct timespec modified;
 };

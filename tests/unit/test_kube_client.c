@@ -231,6 +231,12 @@ static void test_server_that_is_not_there_comes_back(void **state)
 
 /* --- tokens --- */
 
+static void keep_waiting(struct kube_seen *request, void *data)
+{
+    (void)request;
+    (void)data;
+}
+
 static void test_token_is_read_again_after_401(void **state)
 {
     static const struct answer answers[] = {{200, "{}", NULL},
@@ -263,6 +269,42 @@ static void test_token_is_read_again_after_401(void **state)
     unlink(path);
     ask(&test, "GET", MIG_KUBE_RETRY_ALWAYS);
     assert_string_equal(test.server.seen[4].authorization, "Bearer two");
+    stop(&test);
+}
+
+/* Two requests are refused for the old token; the first to be told brings the new one. */
+static void test_all_are_tried_again_with_the_new_token(void **state)
+{
+    static const struct answer answers[] = {{401, STATUS(401, "Unauthorized", "no"), NULL},
+                                            {401, STATUS(401, "Unauthorized", "no"), NULL},
+                                            {200, "{}", NULL},
+                                            {0}};
+    char path[] = "/tmp/migd-token-XXXXXX";
+    int fd = mkstemp(path);
+    struct test test;
+
+    (void)state;
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(mig_file_write_atomic(path, "one\n", 4, 0600, NULL), 0);
+    test = (struct test){.answers = answers};
+    kube_server_start(&test.server, answer_next, &test);
+    test.server.handler = keep_waiting;
+    test.kube = kube_server_client(&test.server, "fixed", path);
+    request(&test, "GET", MIG_KUBE_RETRY_ALWAYS, 0);
+    request(&test, "GET", MIG_KUBE_RETRY_ALWAYS, 0);
+    assert_true(kube_server_run(&test.server, &test.server.count, 2));
+    assert_int_equal(mig_file_write_atomic(path, "two\n", 4, 0600, NULL), 0);
+    test.server.handler = answer_next;
+    answer_next(&test.server.seen[0], &test);
+    answer_next(&test.server.seen[1], &test);
+    assert_true(kube_server_run(&test.server, &test.done, 1));
+    assert_int_equal(test.status, 200);
+    assert_true(kube_server_run(&test.server, &test.done, 2));
+    assert_int_equal(test.status, 200);
+    assert_string_equal(test.server.seen[2].authorization, "Bearer two");
+    assert_string_equal(test.server.seen[3].authorization, "Bearer two");
+    unlink(path);
     stop(&test);
 }
 
@@ -408,6 +450,7 @@ int main(void)
         cmocka_unit_test(test_time_is_over),
         cmocka_unit_test(test_server_that_is_not_there_comes_back),
         cmocka_unit_test(test_token_is_read_again_after_401),
+        cmocka_unit_test(test_all_are_tried_again_with_the_new_token),
         cmocka_unit_test(test_answers_have_a_limit),
         cmocka_unit_test(test_the_rate_is_held),
         cmocka_unit_test(test_the_queue_has_a_limit),
