@@ -38,7 +38,7 @@ struct mig_h2_stream {
     bool answered;       /* final headers have come: the next are trailers */
     bool input_ended;    /* the peer has ended its half */
     bool headers_sent;   /* the first frame is out */
-    bool reset_by_peer;  /* by an RST_STREAM frame, or by what a GOAWAY says */
+    bool reset_by_peer;  /* by an RST_STREAM frame */
     uint32_t error_code; /* of HTTP/2, when the stream was closed */
     enum mig_h2_cause cause;
 

@@ -205,6 +205,20 @@ static void test_insecure(void **state)
     expect_success(state, attempt);
 }
 
+/* What is not checked is not blamed either. */
+static void test_insecure_that_fails(void **state)
+{
+    struct attempt attempt = good();
+
+    attempt.tls.ca = NULL;
+    attempt.tls.insecure = true;
+    attempt.tls.server_name = "somebody.else";
+    attempt.relay.client_authority = &shared.authority;
+    attempt_run(state, &attempt);
+    assert_true(attempt.exchange.failed);
+    assert_null(strstr(attempt.exchange.error.message, "the server's certificate"));
+}
+
 /* ---- servers that are not trusted ----------------------------------------------------------- */
 
 static void test_wrong_name(void **state)
@@ -514,6 +528,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_by_server_name, net_setup, net_teardown),
         cmocka_unit_test_setup_teardown(test_much_data, net_setup, net_teardown),
         cmocka_unit_test_setup_teardown(test_insecure, net_setup, net_teardown),
+        cmocka_unit_test_setup_teardown(test_insecure_that_fails, net_setup, net_teardown),
         cmocka_unit_test_setup_teardown(test_wrong_name, net_setup, net_teardown),
         cmocka_unit_test_setup_teardown(test_wrong_address, net_setup, net_teardown),
         cmocka_unit_test_setup_teardown(test_common_name_is_no_name, net_setup, net_teardown),
