@@ -24,7 +24,10 @@ static void something_happened(uv_fs_event_t *event, const char *name, int event
         watch->event_works = false;
         (void)uv_fs_event_stop(event);
     }
-    (void)uv_timer_start(&watch->timer, timer_fired, SETTLE_MS, LOOK_MS);
+    /* not put off again and again where something happens all the time */
+    if (uv_timer_get_due_in(&watch->timer) > SETTLE_MS) {
+        (void)uv_timer_start(&watch->timer, timer_fired, SETTLE_MS, LOOK_MS);
+    }
 }
 
 static void timer_fired(uv_timer_t *timer)

@@ -450,6 +450,40 @@ static void test_file_watch(void **state)
     remove_folder(folder);
 }
 
+static void make_noise(uv_timer_t *timer)
+{
+    put_file(timer->data, "noise", "x");
+}
+
+/* Something else in the folder is written all the time. */
+static void test_file_watch_in_noise(void **state)
+{
+    char *folder = strdup(temporary_folder());
+    struct watched watched = {.text = "?"};
+    struct file_watch *watch;
+    uv_timer_t noise;
+    char path[256];
+    uv_loop_t loop;
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s/file", folder);
+    put_file(folder, "file", "one");
+    uv_loop_init(&loop);
+    assert_int_equal(file_watch_new(&loop, path, 32, watched_changed, &watched, &watch, &error), 0);
+    wait_for_text(&loop, &watched, "one");
+    uv_timer_init(&loop, &noise);
+    noise.data = folder;
+    uv_timer_start(&noise, make_noise, 1, 5);
+    put_file(folder, "file", "two");
+    wait_for_text(&loop, &watched, "two");
+    uv_close((uv_handle_t *)&noise, NULL);
+    file_watch_free(watch);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    remove_folder(folder);
+    free(folder);
+}
+
 /* --- what the node object says of the container runtime --- */
 
 static void test_runtime(void **state)
@@ -496,12 +530,19 @@ static void test_runtime(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clients),    cmocka_unit_test(test_bad_clients),
-        cmocka_unit_test(test_cgroups),    cmocka_unit_test(test_own_cgroup),
-        cmocka_unit_test(test_record),     cmocka_unit_test(test_prepare),
-        cmocka_unit_test(test_local_node), cmocka_unit_test(test_file_watch),
-        cmocka_unit_test(test_log_json),   cmocka_unit_test(test_log_text),
-        cmocka_unit_test(test_log_limit),  cmocka_unit_test(test_listen),
+        cmocka_unit_test(test_clients),
+        cmocka_unit_test(test_bad_clients),
+        cmocka_unit_test(test_cgroups),
+        cmocka_unit_test(test_own_cgroup),
+        cmocka_unit_test(test_record),
+        cmocka_unit_test(test_prepare),
+        cmocka_unit_test(test_local_node),
+        cmocka_unit_test(test_file_watch),
+        cmocka_unit_test(test_file_watch_in_noise),
+        cmocka_unit_test(test_log_json),
+        cmocka_unit_test(test_log_text),
+        cmocka_unit_test(test_log_limit),
+        cmocka_unit_test(test_listen),
         cmocka_unit_test(test_runtime),
     };
 
