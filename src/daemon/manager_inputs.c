@@ -295,6 +295,7 @@ static void policy_answered(struct mig_kube_call *call, int status, json_t *obje
     (void)object;
     role->policy_call = NULL;
     if (status == 200) {
+        role->policy_told = false; /* what there is will be told, and when there is nothing again */
         watch_policies(role);
         return;
     }
