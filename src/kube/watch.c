@@ -33,6 +33,7 @@
 #define STABLE_MS 5000u /* a watch that lasted as long was a good one */
 #define SERVER_TIMEOUT_S 300u
 #define ERROR_BODY_MAX 4096u
+#define ERRORS_IN_A_ROW 3u /* from one resourceVersion: the server will not get over it */
 
 enum state { PAUSED, LISTING, WATCHING };
 
@@ -61,6 +62,7 @@ struct mig_kube_watch {
     struct mig_kube_lines lines;
     struct mig_buffer refusal; /* the body of an answer that is no watch */
     bool over;                 /* nothing more is wanted of this watch; the timer ends it */
+    unsigned errors;           /* of the server, in a row, told as events */
     bool wrong;                /* and only a new list is of use: 410, a line that makes no sense */
 
     uint64_t touch_ms; /* last time that the server was in touch */
@@ -187,6 +189,7 @@ static void on_listed(int status, const char *resource_version, const struct mig
         return;
     }
     watch->list_next = false;
+    watch->errors = 0;
     touch(watch);
     tell_stale(watch);
     tell_synced(watch);
@@ -228,7 +231,7 @@ static bool on_line(const char *text, size_t size, void *data)
 
     if (rc == 0 && line.kind == MIG_KUBE_LINE_ERROR) {
         watch->over = true;
-        watch->wrong = line.code < 500 && line.code != 429;
+        watch->wrong = (line.code < 500 && line.code != 429) || ++watch->errors >= ERRORS_IN_A_ROW;
         mig_kube_status_error(&watch->error, "GET", watch->path, line.code, line.object, NULL, 0);
         mig_kube_watch_line_release(&line);
         return false;
@@ -252,6 +255,7 @@ static bool on_line(const char *text, size_t size, void *data)
     free(watch->version);
     watch->version = version;
     watch->progress = true;
+    watch->errors = 0;
     return true;
 }
 

@@ -207,6 +207,23 @@ static void test_error_events_and_refusals_of_the_server(void **state)
     stop(&test);
 }
 
+/* An event that the server cannot send, each time from the same resourceVersion. */
+static void test_errors_of_the_server_without_end(void **state)
+{
+    static const char *const lists[] = {LIST("5", ""), NULL};
+    struct test test;
+
+    (void)state;
+    start(&test, lists);
+    for (unsigned i = 1; i <= 3; i++) {
+        wait_for(&test, &test.watches, i);
+        assert_int_equal(test.lists, 1);
+        kube_send(test.stream, EVENT("ERROR", "{\"kind\":\"Status\",\"code\":500}"));
+    }
+    wait_for(&test, &test.lists, 2);
+    stop(&test);
+}
+
 static void test_garbage_lists_again(void **state)
 {
     static const char *const garbage[] = {
@@ -570,6 +587,7 @@ int main(void)
         cmocka_unit_test(test_resumes_where_it_ended),
         cmocka_unit_test(test_gone_lists_again_and_tells_the_difference),
         cmocka_unit_test(test_error_events_and_refusals_of_the_server),
+        cmocka_unit_test(test_errors_of_the_server_without_end),
         cmocka_unit_test(test_garbage_lists_again),
         cmocka_unit_test(test_another_object_of_the_name),
         cmocka_unit_test(test_continue_token_that_ran_out),
