@@ -85,9 +85,12 @@ void inputs_read_object(json_t *node, void (*use)(const struct mig_manager_objec
 
 static void feed_object(const struct mig_manager_object *object, void *data)
 {
-    const struct mig_manager_event event = {.kind = MIG_MANAGER_OBJECT, .object = object};
+    struct manager_role *role = data;
+    struct mig_manager_object told = *object;
+    const struct mig_manager_event event = {.kind = MIG_MANAGER_OBJECT, .object = &told};
 
-    role_feed(data, &event);
+    told.listed = role->node_watch && mig_kube_watch_is_listing(role->node_watch);
+    role_feed(role, &event);
 }
 
 static void feed_no_object(struct manager_role *role)

@@ -515,6 +515,11 @@ int mig_kube_watch_new(struct mig_kube *kube, const struct mig_kube_watch_option
     return 0;
 }
 
+bool mig_kube_watch_is_listing(const struct mig_kube_watch *watch)
+{
+    return watch->state == LISTING;
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     free_memory(handle->data);

@@ -38,6 +38,9 @@ struct mig_kube_watch_options {
 
 int mig_kube_watch_new(struct mig_kube *kube, const struct mig_kube_watch_options *options,
                        struct mig_kube_watch **ret, struct mig_error *error);
+
+/* For event(): the object is of a list, so that is how it is now, whatever was told before. */
+bool mig_kube_watch_is_listing(const struct mig_kube_watch *watch);
 void mig_kube_watch_free(struct mig_kube_watch *watch); /* NULL is allowed */
 
 #endif

@@ -93,7 +93,7 @@ void mig_manager_see_object(struct mig_manager *manager, const struct mig_manage
     const struct mig_manager_label on_busy = seen->on_busy;
     bool first = !seen->known;
 
-    if (is_older(seen, object)) {
+    if (!object->listed && is_older(seen, object)) {
         return;
     }
     if (manager->patch_conflict) {

@@ -101,9 +101,10 @@ struct mig_manager_pair {
     const char *key, *value;
 };
 
-/* The Kubernetes node object. One that is older than the one known (resourceVersion) is ignored. */
+/* The Kubernetes node object. One that is older than the one known (resourceVersion) is ignored,
+ * but not from a list: after the cluster's store was put back from a copy, all are older. */
 struct mig_manager_object {
-    bool exists;
+    bool exists, listed;
     const char *uid, *resource_version;
     const struct mig_manager_pair *labels, *annotations;
     size_t label_count, annotation_count;

@@ -26,7 +26,7 @@ struct test {
     struct mig_kube *kube;
     struct mig_kube_watch *watch;
     char told[4096]; /* "+a +b =" ... */
-    unsigned events, lists, watches, synced, offline;
+    unsigned events, lists, watches, synced, offline, listed;
     const char *const *list_answers; /* the last one again and again; "410" is one */
     struct kube_seen *stream;        /* the newest watch */
     int watch_status;
@@ -69,6 +69,8 @@ static void on_event(enum mig_kube_watch_event event, json_t *object, const stru
              mig_kube_metadata(object, "name"));
     test->events++;
     test->synced += event == MIG_KUBE_SYNCED;
+    test->listed += (event == MIG_KUBE_ADDED || event == MIG_KUBE_MODIFIED) &&
+                    mig_kube_watch_is_listing(test->watch);
     test->offline += event == MIG_KUBE_OFFLINE;
     if (error) {
         test->error = *error;
@@ -131,6 +133,7 @@ static void test_pages_then_events(void **state)
     kube_send(test.stream, EVENT("ADDED", OBJECT("d", "8")));
     wait_for(&test, &test.events, 7);
     assert_string_equal(test.told, "+a +b +c = ~a -b +d ");
+    assert_int_equal(test.listed, 3); /* of the pages, not of the events */
     stop(&test);
 }
 
