@@ -85,6 +85,13 @@ static void set_unhealthy(struct mig_dp_slice *slice, const char *reason)
     mig_text_copy(slice->reason, sizeof(slice->reason), reason);
 }
 
+/* Kept for its holder, and the kubelet could not be asked this time. */
+static bool may_be_held_still(const struct mig_dp_slice *before,
+                              const struct mig_pod_devices *holders)
+{
+    return !holders && before->kept;
+}
+
 /* Whether `before` has to stay; then with the reason. */
 static bool must_stay(const struct mig_dp_table *previous, const struct mig_dp_slice *before,
                       const struct mig_node *node, const struct mig_pod_devices *holders,
@@ -100,8 +107,10 @@ static bool must_stay(const struct mig_dp_table *previous, const struct mig_dp_s
         snprintf(reason, MIG_DP_REASON_SIZE,
                  "not on the node any more, but held by pod %.40s/%.60s", holder->namespace_name,
                  holder->pod);
+    } else if (may_be_held_still(before, holders)) {
+        mig_text_copy(reason, MIG_DP_REASON_SIZE, before->reason);
     }
-    return problem || holder;
+    return problem || holder || may_be_held_still(before, holders);
 }
 
 static void keep_slice(struct mig_dp_table *table, const struct mig_dp_table *previous,
@@ -134,7 +143,8 @@ static void keep_if_needed(struct mig_dp_table *table, uint32_t slice_count,
             continue;
         }
         if (strcmp(resource_of(table, now), resource_of(previous, before)) != 0 &&
-            holder_of(holders, resource_of(previous, before), before->uuid)) {
+            (may_be_held_still(before, holders) ||
+             holder_of(holders, resource_of(previous, before), before->uuid))) {
             set_unhealthy(now, "held by a pod under the name it had before");
             keep_slice(table, previous, before, now->reason);
         }

@@ -13,7 +13,8 @@
 #include "deviceplugin/resources.h"
 
 /*
- * Adds to `table` what of `previous` has to stay. `holders` NULL: nobody is known to hold anything.
+ * Adds to `table` what of `previous` has to stay. `holders` NULL: it is not known who holds what;
+ * what was kept for a holder stays, and nothing else is taken for held.
  * A slice that is held under another resource than its new one is announced under both, unhealthy,
  * so that it is not handed out twice.
  */

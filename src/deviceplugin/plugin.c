@@ -19,6 +19,7 @@
 #define KUBELET_DIR "/var/lib/kubelet"
 #define HOLDERS_TIMEOUT_MS 2000
 #define HOLDERS_AGAIN_MS 2000 /* while something is only announced for its holder */
+#define ASK_TRIES 15 /* that many times the kubelet may say nothing of devices that were held */
 #define RETRY_MS 1000
 #define INCOMPLETE_AGAIN_MS 5000 /* the files of an instance may come after it */
 
@@ -40,7 +41,8 @@ struct mig_deviceplugin {
     uint64_t started_us;
     struct request_slot slot;
     struct mig_pod_resources_call *holders_call;
-    int class; /* enum mig_dp_cdi_class that is being written */
+    unsigned asked_in_vain; /* in a row */
+    int class;              /* enum mig_dp_cdi_class that is being written */
     uint64_t class_hash, written[MIG_DP_CDI_CLASS_COUNT]; /* of the files' texts; 0 = no file */
     struct endpoint *endpoints[ENDPOINTS_MAX];
     size_t endpoint_count;
@@ -410,11 +412,15 @@ static void finish_table(struct mig_deviceplugin *plugin, const struct mig_pod_d
     write_next_class(plugin);
 }
 
-/* Nobody can be asked: what is gone is withdrawn, since it cannot be kept for ever. */
+/* Nobody can be asked: what is gone is withdrawn. What was held when the kubelet was asked last
+ * stays for a while, since it may only be restarting, but cannot be kept for ever. */
 static void no_holders(struct mig_deviceplugin *plugin, const struct mig_error *error)
 {
+    static const struct mig_pod_devices nobody = {0};
+
     plugin_event(plugin, MIG_DEVICEPLUGIN_FAILED, "", 0, error->message);
-    finish_table(plugin, NULL);
+    plugin->asked_in_vain++;
+    finish_table(plugin, plugin->asked_in_vain < ASK_TRIES ? NULL : &nobody);
 }
 
 static void holders_told(struct mig_pod_devices *devices, const struct mig_error *error, void *data)
@@ -425,6 +431,7 @@ static void holders_told(struct mig_pod_devices *devices, const struct mig_error
     if (error) {
         no_holders(plugin, error);
     } else {
+        plugin->asked_in_vain = 0;
         finish_table(plugin, devices);
         mig_pod_devices_free(devices);
     }

@@ -111,6 +111,45 @@ static void H6_devices_of_a_lost_gpu_stay_unhealthy(void **state)
     mig_dp_config_free(config);
 }
 
+/* A kubelet that restarts says nothing for a while: what it said last counts. */
+static void R2_held_devices_stay_while_nobody_can_be_asked(void **state)
+{
+    static struct mig_pod_device item = {"ns", "pod", "main", "nvidia.com/mig-1g.5gb", "MIG-0-1-0"};
+    const struct mig_pod_devices holds = {1, &item}, empty = {0};
+    struct config_node then = {0}, now = {0};
+    struct mig_dp_config *mixed = dp_strategy("mixed"), *single = dp_strategy("single");
+    struct mig_dp_table *first, *second, *third, *fourth;
+
+    (void)state;
+    dp_add_gpu(&then, A100, "1g.5gb@0 1g.5gb@1");
+    dp_add_gpu(&now, A100, "");
+    first = dp_table(&then, mixed);
+    second = dp_table(&now, mixed);
+    assert_int_equal(mig_dp_table_keep(second, first, &now.node, &holds, NULL), MIG_OK);
+    assert_string_equal(dp_table_text(second), "mig-1g.5gb: MIG-0-1-0!~");
+    third = dp_table(&now, mixed);
+    assert_int_equal(mig_dp_table_keep(third, second, &now.node, NULL, NULL), MIG_OK);
+    assert_string_equal(dp_table_text(third), "mig-1g.5gb: MIG-0-1-0!~");
+    assert_string_equal(third->slices[0].reason, second->slices[0].reason);
+    fourth = dp_table(&now, mixed);
+    assert_int_equal(mig_dp_table_keep(fourth, third, &now.node, &empty, NULL), MIG_OK);
+    expect(fourth, "");
+    mig_dp_table_free(second);
+    mig_dp_table_free(third);
+    /* under its old name too: or the new one would be handed out beside it */
+    second = dp_table(&then, single);
+    assert_int_equal(mig_dp_table_keep(second, first, &then.node, &holds, NULL), MIG_OK);
+    assert_string_equal(dp_table_text(second),
+                        "gpu: MIG-0-1-0! MIG-0-2-0 | mig-1g.5gb: MIG-0-1-0!~");
+    third = dp_table(&then, single);
+    assert_int_equal(mig_dp_table_keep(third, second, &then.node, NULL, NULL), MIG_OK);
+    expect(third, "gpu: MIG-0-1-0! MIG-0-2-0 | mig-1g.5gb: MIG-0-1-0!~");
+    mig_dp_table_free(first);
+    mig_dp_table_free(second);
+    mig_dp_config_free(mixed);
+    mig_dp_config_free(single);
+}
+
 static void withheld_slices_are_not_given_out(void **state)
 {
     struct mig_dp_withheld withheld[] = {{"GPU-0", 0, 1}, {"GPU-1", MIG_DP_WHOLE_GPU, 0}};
@@ -171,6 +210,7 @@ int main(void)
         cmocka_unit_test(R2_held_under_another_name),
         cmocka_unit_test(R2_replicas_are_held_too),
         cmocka_unit_test(H6_devices_of_a_lost_gpu_stay_unhealthy),
+        cmocka_unit_test(R2_held_devices_stay_while_nobody_can_be_asked),
         cmocka_unit_test(withheld_slices_are_not_given_out),
         cmocka_unit_test(R3_only_what_differs_is_told),
     };
