@@ -217,6 +217,21 @@ class TestCluster:
             for kind, prefixes in (("labels", "nvidia.com/"), ("annotations", "migd.dev/"))}})
         self.migemu(node, "restore", self.layout.path("nodes", node, "first"))
 
+    def is_up(self, node):
+        """Whether there is anything of a node, that is its first process."""
+        return f" {node}=0:" not in " " + self.tell("list")
+
+    def power_on(self, node):
+        """Starts a node that is down. Disks are as they were; /run, processes and the GPUs are not."""
+        self.migemu(node, "reboot")
+        self.tell(f"start {node}")
+        until(lambda: self.on(node, "true").returncode == 0, f"{node} does not boot", 30)
+
+    def power_cycle(self, node):
+        self.tell(f"kill {node}")
+        until(lambda: not self.is_up(node), f"{node} does not end")
+        self.power_on(node)
+
     def seem_to_boot(self, node):
         """As far as migd can see, the node has booted: GPUs and boot id are as after it."""
         self.migemu(node, "reboot")

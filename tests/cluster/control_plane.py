@@ -66,7 +66,7 @@ def api_server(cluster):
             "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
             f"--audit-policy-file={HERE}/audit-policy.yaml",
             f"--audit-log-path={cluster.path('log', 'audit.log')}", "--audit-log-maxsize=100",
-            "--audit-log-maxbackup=1", "--profiling=false", "--v=1"]
+            "--audit-log-maxbackup=1", "--profiling=false", "--goaway-chance=0.02", "--v=1"]
 
 
 def controller_manager(cluster):
@@ -109,6 +109,9 @@ def connect_worker(process, worker):
             raise RuntimeError(f"{worker.name} did not start")
         time.sleep(0.01)
     port = f"port{worker.number}"
+    while os.path.exists(f"/sys/class/net/{port}"):  # of before a reboot, until the kernel has it gone
+        subprocess.run(["ip", "link", "delete", port], capture_output=True, check=False)
+        time.sleep(0.02)
     run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", process.pid)
     run("ip", "link", "set", port, "master", "cluster", "up")
     run("ip", "route", "replace", worker.pod_range, "via", worker.address)
@@ -120,7 +123,8 @@ def worker_program(cluster, worker):
             "--kill-child", "--mount-proc", sys.executable, HERE / "worker.py",
             cluster.directory, worker.name]
     return Program(worker.name, argv, cluster.path("log", f"{worker.name}.log"), restart=False,
-                   before=lambda: cgroups.enter(directories))
+                   before=lambda: cgroups.enter(directories),
+                   after=lambda process: connect_worker(process, worker))
 
 
 # ---- when is it ready ----
@@ -212,8 +216,7 @@ def main():
     supervisor.add(Program("faultproxy", fault_proxy(cluster),
                            cluster.path("log", "faultproxy.log")), start=False)
     for worker in cluster.workers:
-        one = supervisor.add(worker_program(cluster, worker))
-        connect_worker(one.process, worker)
+        supervisor.add(worker_program(cluster, worker))
     supervisor.run(Progress(cluster, began).poll)
 
 

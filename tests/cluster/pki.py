@@ -79,12 +79,17 @@ def encoded(path):
     return base64.b64encode(path.read_bytes()).decode()
 
 
-def make_all(cluster):
-    authority = Authority(cluster.path("pki"))
+def issue_server(authority):
+    """What the API server shows; again for one that is renewed."""
     authority.issue("apiserver", "kube-apiserver",
                     addresses=(API_ADDRESS, SERVICE_ADDRESS, "127.0.0.1"),
                     hosts=("kubernetes", "kubernetes.default", "kubernetes.default.svc",
                            "localhost"))
+
+
+def make_all(cluster):
+    authority = Authority(cluster.path("pki"))
+    issue_server(authority)
     authority.issue("apiserver-kubelet", "kube-apiserver-kubelet-client", ("system:masters",))
     authority.kubeconfig("admin", "admin", ("system:masters",))
     authority.kubeconfig("controller-manager", "system:kube-controller-manager")

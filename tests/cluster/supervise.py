@@ -18,13 +18,15 @@ LINE_MAX = 256
 
 
 class Program:
-    def __init__(self, name, argv, log, environment=None, restart=True, before=None):
+    def __init__(self, name, argv, log, environment=None, restart=True, before=None,
+                 after=None):
         self.name = name
         self.argv = [str(word) for word in argv]
         self.log = log
         self.environment = environment
         self.restart = restart
         self.before = before  # called in the child
+        self.after = after  # called with the process
         self.process = None
         self.wanted = False
         self.due = 0.0
@@ -36,6 +38,8 @@ class Program:
                                             stderr=log, env=self.environment,
                                             preexec_fn=self.before, start_new_session=True)
         self.starts += 1
+        if self.after:
+            self.after(self.process)
 
     @property
     def pid(self):

@@ -52,6 +52,7 @@ class Host:
 
     def prepare(self):
         mount("--make-rprivate", "/")
+        shutil.rmtree(self.state / "run", ignore_errors=True)  # of before a reboot
         self.show_cgroups()
         for path in ("/etc", "/var"):
             name = path.strip("/")

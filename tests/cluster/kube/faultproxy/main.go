@@ -8,7 +8,10 @@
 //	DELETE /rules
 //	GET /counts      requests seen and faults done, by rule, as JSON
 //	POST /cut        all connections are reset now
+//	POST /half-close their sending side is closed, the proxy goes on reading
+//	POST /freeze     nothing passes on them any more, and they stay; new ones work
 //
+// The certificate is read again for each connection, as an API server does when it is renewed.
 // Clients have to use tokens: a client certificate ends at the proxy.
 package main
 
@@ -96,11 +99,19 @@ func serve(listen, control, target, ca, certificate, key string, seed uint64) er
 		Handler:   http.HandlerFunc(p.handle),
 		ErrorLog:  log.New(io.Discard, "", 0),
 		ConnState: p.track,
+		TLSConfig: &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(certificate, key)
+			return &pair, err
+		}},
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connectionKey{}, c)
 		},
 	}
-	return server.ListenAndServeTLS(certificate, key)
+	listener, err := net.Listen("tcp", listen)
+	if err != nil {
+		return err
+	}
+	return server.ServeTLS(gates{listener}, "", "")
 }
 
 func (p *proxy) track(connection net.Conn, state http.ConnState) {
@@ -132,6 +143,8 @@ func (p *proxy) handle(w http.ResponseWriter, r *http.Request) {
 	case actHang:
 		<-r.Context().Done()
 		return
+	case actGoaway: // as the API server does it with --goaway-chance
+		w.Header().Set("Connection", "close")
 	}
 	p.forward.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), faultKey{}, fault)))
 }
@@ -143,15 +156,20 @@ func wait(r *http.Request, duration time.Duration) {
 	}
 }
 
-// reset closes a connection so that the peer gets RST.
-func reset(connection net.Conn) {
+func gateOf(connection net.Conn) *gate {
 	if secure, ok := connection.(*tls.Conn); ok {
 		connection = secure.NetConn()
 	}
-	if tcp, ok := connection.(*net.TCPConn); ok {
+	return connection.(*gate)
+}
+
+// reset closes a connection so that the peer gets RST.
+func reset(connection net.Conn) {
+	g := gateOf(connection)
+	if tcp, ok := g.Conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
-	_ = connection.Close()
+	_ = g.Close()
 }
 
 // refuse answers as the API server does when it refuses.
@@ -236,6 +254,16 @@ func (s *shortened) next() {
 
 // ---- control ----
 
+func (p *proxy) forAll(do func(net.Conn)) http.HandlerFunc {
+	return func(http.ResponseWriter, *http.Request) {
+		p.mutex.Lock()
+		defer p.mutex.Unlock()
+		for connection := range p.open {
+			do(connection)
+		}
+	}
+}
+
 func (p *proxy) serveControl(path string) error {
 	_ = os.Remove(path)
 	listener, err := net.Listen("unix", path)
@@ -258,13 +286,9 @@ func (p *proxy) serveControl(path string) error {
 	mux.HandleFunc("GET /counts", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(p.rules.counts())
 	})
-	mux.HandleFunc("POST /cut", func(http.ResponseWriter, *http.Request) {
-		p.mutex.Lock()
-		defer p.mutex.Unlock()
-		for connection := range p.open {
-			reset(connection)
-		}
-	})
+	mux.HandleFunc("POST /cut", p.forAll(reset))
+	mux.HandleFunc("POST /half-close", p.forAll(func(c net.Conn) { gateOf(c).halfClose() }))
+	mux.HandleFunc("POST /freeze", p.forAll(func(c net.Conn) { gateOf(c).frozen.Store(true) }))
 	go func() { log.Fatal(http.Serve(listener, mux)) }()
 	return nil
 }

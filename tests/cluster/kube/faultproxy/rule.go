@@ -16,21 +16,23 @@ import (
 
 // A rule is a line:
 //
-//	VERB PATH [nth=N] [hits=N] [chance=PERCENT] [delay=MS] [bytes=N] [retry-after=S] [-> ACTION]
+//	VERB PATH [nth=N] [hits=N] [chance=PERCENT] [delay=MS] [bytes=N] [retry-after=S] [token=END] [-> ACTION]
 //
 // VERB is an HTTP method, WATCH, or *. PATH is the path of the request, `*` in it stands for anything but a
-// slash, `...` at its end for anything. Rules are asked in order; the first that matches and acts decides.
+// slash, `...` at its end for anything. token= is the end of the bearer token that it is for. Rules are asked in order; the first that matches and acts decides.
 //
 //	STATUS      an HTTP status, such as 429, as the API server would send it
 //	reset       the stream is reset; disconnect: the connection is
 //	hang        no answer; drop: the request is carried out, its answer lost
 //	cut         the answer ends in good order after `bytes`; stall: it stays open, silent
+//	goaway      it is answered, and the connection takes no more requests
 //	gone        an ERROR event with code 410 after `bytes`; torn: it ends inside of an event
 //	(none)      only the delay
 type rule struct {
 	text    string
 	verb    string
 	path    string
+	token   string
 	nth     int
 	hits    int
 	chance  float64
@@ -52,10 +54,12 @@ const (
 	actStall
 	actGone
 	actTorn
+	actGoaway
 )
 
 var actions = map[string]action{"reset": actReset, "disconnect": actDisconnect, "hang": actHang,
-	"drop": actDrop, "cut": actCut, "stall": actStall, "gone": actGone, "torn": actTorn}
+	"drop": actDrop, "cut": actCut, "stall": actStall, "gone": actGone, "torn": actTorn,
+	"goaway": actGoaway}
 
 type fault struct {
 	action     action
@@ -114,6 +118,10 @@ func parseRule(line string) (*rule, error) {
 			return one, one.fault.parseAction(words[i+3])
 		}
 		name, value, _ := strings.Cut(word, "=")
+		if name == "token" {
+			one.token = value
+			continue
+		}
 		number, err := strconv.Atoi(value)
 		if err != nil || number < 0 {
 			return nil, fmt.Errorf("no number: %q", word)
@@ -159,8 +167,12 @@ func verbOf(r *http.Request) string {
 	return r.Method
 }
 
-func (one *rule) matches(verb, place string) bool {
+func (one *rule) matches(verb string, r *http.Request) bool {
+	place := r.URL.Path
 	if one.verb != "*" && one.verb != verb {
+		return false
+	}
+	if !strings.HasSuffix(r.Header.Get("Authorization"), one.token) {
 		return false
 	}
 	if prefix, ok := strings.CutSuffix(one.path, "..."); ok {
@@ -177,7 +189,7 @@ func (s *ruleSet) choose(r *http.Request) fault {
 	verb := verbOf(r)
 	s.requests[verb]++
 	for _, one := range s.rules {
-		if !one.matches(verb, r.URL.Path) {
+		if !one.matches(verb, r) {
 			continue
 		}
 		one.matched++
