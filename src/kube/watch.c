@@ -5,9 +5,12 @@
  *   LISTING --all pages--> WATCHING --ended--> PAUSED --time--> WATCHING (or LISTING)
  *      ^---------------------- 410, garbage, refused ---------------'
  *
- * What ends a watch without saying anything about its content (a cut connection, a time-out, 429,
- * 5xx) is followed by a watch from the last resourceVersion; everything else by a new list, which
- * is always right. Progress resets the backoff, so a server that only takes connections and drops
+ * What ends a watch without saying anything about its content (a cut connection, the server's time
+ * limit, 429, 5xx) is followed by a watch from the last resourceVersion; everything else by a new
+ * list, which is always right. So is long silence, without even a bookmark: a server whose store
+ * was put back from a copy says nothing before its numbers have caught up with ours.
+ *
+ * Progress resets the backoff, so a server that only takes connections and drops
  * them is not asked in a tight loop.
  *
  * The owner may free the watch from any of its callbacks: `freed` is looked at after each, and the
@@ -426,6 +429,7 @@ static void end_watch(struct mig_kube_watch *watch)
         mig_error_set_errno(&watch->error, MIG_E_FAILED, ETIMEDOUT,
                             "GET %s: nothing was heard for %u ms", watch->path,
                             watch->options.idle_timeout_ms);
+        watch->wrong = true; /* a server that is well sends bookmarks; see above */
     }
     after_watch(watch);
 }

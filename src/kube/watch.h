@@ -28,7 +28,7 @@ struct mig_kube_watch_options {
     const char *path;           /* "/api/v1/nodes", without query */
     const char *field_selector; /* may be NULL */
     const char *label_selector; /* may be NULL */
-    unsigned idle_timeout_ms;   /* no event, no bookmark: the watch is made anew; 0 = 300,000 */
+    unsigned idle_timeout_ms;   /* no event, no bookmark: a new list; 0 = 300,000 */
     unsigned offline_after_ms;  /* 0 = 30,000 */
     /* `object` is borrowed; `error` is NULL but for OFFLINE. The watch may be freed from here. */
     void (*event)(enum mig_kube_watch_event event, json_t *object, const struct mig_error *error,
