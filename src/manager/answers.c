@@ -111,6 +111,10 @@ static void on_apply(struct mig_manager *manager, const struct mig_manager_event
         manager->run.applied = true;
         manager->run.unseen = !manager->clients.held;
         manager->run.refreshed = false;
+    } else if (event->result == MIG_E_FAILED || event->result == MIG_E_BROKEN) {
+        /* what was put back may have other UUIDs; who is told is told with the next success */
+        manager->run.applied = manager->run.unseen = true;
+        manager->run.refreshed = false;
     }
     manager->run.unconfirmed = event->result == MIG_OK && !event->node;
     if (met || manager->run.unconfirmed) {

@@ -645,6 +645,27 @@ static void test_plugin_of_others_paused_before(void **state)
     close_world(&world);
 }
 
+/* A change fails, what was there is put back (under other ids, maybe), and is wanted again. */
+static void test_plugin_of_others_after_a_failure(void **state)
+{
+    static struct world world;
+
+    (void)state;
+    open_balanced(&world, MIG_MANAGER_BUSY_KEEP);
+    world_kill(&world);
+    world.options.restart_plugin = true;
+    world.faults.apply = 100;
+    world_label(&world, LABEL, "all-1g.6gb");
+    world_start(&world);
+    assert_true(world_until(&world, "failed", 5000));
+    world.counts[MIG_MANAGER_DELETE_PODS] = 0;
+    world_label(&world, LABEL, "all-balanced");
+    world_run(&world, 1000);
+    assert_state(&world, "success");
+    assert_int_equal(world.counts[MIG_MANAGER_DELETE_PODS], 2);
+    close_world(&world);
+}
+
 /* Killed when the change was made and nobody had been told of it. */
 static void test_plugin_of_others_is_told_by_the_next(void **state)
 {
@@ -750,6 +771,7 @@ int main(void)
         cmocka_unit_test(test_unseen_user),
         cmocka_unit_test(test_plugin_of_others),
         cmocka_unit_test(test_plugin_of_others_paused_before),
+        cmocka_unit_test(test_plugin_of_others_after_a_failure),
         cmocka_unit_test(test_plugin_of_others_is_told_by_the_next),
         cmocka_unit_test(test_reboot_under_other_devices),
         cmocka_unit_test(test_no_reboot_under_a_late_pod),
