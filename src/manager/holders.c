@@ -265,13 +265,15 @@ static bool replace_withheld(struct mig_manager *manager, const struct slice_set
     size_t size = set->count * sizeof(set->list[0]);
     struct mig_manager_action *action;
 
-    if (set->count == manager->withheld_count && memcmp(set->list, manager->withheld, size) == 0) {
+    if (manager->withhold_told && set->count == manager->withheld_count &&
+        memcmp(set->list, manager->withheld, size) == 0) {
         return false;
     }
     action = mig_manager_act(manager, MIG_MANAGER_WITHHOLD);
     if (!action) {
         return true;
     }
+    manager->withhold_told = true;
     memcpy(manager->withheld, set->list, size);
     manager->withheld_count = set->count;
     action->slices = manager->withheld;
@@ -296,9 +298,10 @@ void mig_manager_release(struct mig_manager *manager)
 {
     struct mig_manager_action *action;
 
-    if (manager->withheld_count > 0) {
+    if (manager->withheld_count > 0 || !manager->withhold_told) {
         action = mig_manager_act(manager, MIG_MANAGER_WITHHOLD);
         if (action) {
+            manager->withhold_told = true;
             manager->withheld_count = 0;
             action->slices = manager->withheld;
         }

@@ -236,6 +236,7 @@ struct mig_manager {
     char texts[MIG_MANAGER_TEXTS_MAX][MIG_MANAGER_MESSAGE_SIZE];
     const char *service_list[MIG_MANAGER_SERVICES_MAX];
     struct mig_manager_record record_out;
+    bool withhold_told; /* to whom an earlier manager may have told something else */
     size_t withheld_count;
     struct mig_manager_slice withheld[MIG_MANAGER_SLICES_MAX];
 };

@@ -187,6 +187,29 @@ static void test_wait(void **state)
     close_world(&world);
 }
 
+/* Settings are read again while somebody is waited for: the device plugin stays, the manager is
+ * another one, and does not know what the one before it had told. */
+static void test_wait_of_another_manager(void **state)
+{
+    static struct world world;
+    uint32_t withheld;
+
+    (void)state;
+    open_balanced(&world, MIG_MANAGER_BUSY_WAIT);
+    assert_non_null(world_add_pod(&world, "a", 0, "2g.12gb"));
+    world_label(&world, LABEL, "all-1g.6gb");
+    world_run(&world, 5000);
+    withheld = world.withheld_count;
+    assert_true(withheld > 0);
+    world_kill(&world);
+    world.withheld_count = withheld;
+    world_label(&world, LABEL, "all-balanced");
+    world_start(&world);
+    assert_true(world_until(&world, "success", 5000));
+    assert_int_equal(world.withheld_count, 0);
+    close_world(&world);
+}
+
 static void test_wait_ends(void **state)
 {
     static struct world world;
@@ -750,6 +773,7 @@ int main(void)
         cmocka_unit_test(test_holders_unknown),
         cmocka_unit_test(test_holders_unknown_after_a_boot),
         cmocka_unit_test(test_wait),
+        cmocka_unit_test(test_wait_of_another_manager),
         cmocka_unit_test(test_wait_ends),
         cmocka_unit_test(test_wait_is_given_up),
         cmocka_unit_test(test_evict_only_who_must_go),
