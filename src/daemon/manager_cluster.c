@@ -154,7 +154,11 @@ static void pod_evicted(struct mig_kube_call *call, int status, json_t *object,
     struct task *task = data;
 
     (void)call;
-    (void)object;
+    if (mig_kube_eviction_of(status, object) == MIG_KUBE_EVICTION_GONE) {
+        status = 404;
+    } else if (status == 409) { /* of something else than the uid: the pod is there */
+        status = 500;
+    }
     task->call = NULL;
     task_result(task, error ? MIG_E_FAILED : 0, status, error);
 }
