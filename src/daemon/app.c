@@ -327,7 +327,7 @@ static bool needs_restart(enum daemon_option_id id)
     return daemon_options[id].group == DAEMON_GROUP_HOST || id == DAEMON_KUBECONFIG ||
            id == DAEMON_NODE_NAME || id == DAEMON_POD_NAMESPACE || id == DAEMON_USER ||
            id == DAEMON_LISTEN || id == DAEMON_ROLES || id == DAEMON_PLUGIN_CONFIG_FILE ||
-           (id >= DAEMON_PLUGIN_CONFIG_DIR && id <= DAEMON_PLUGIN_CONFIG_FALLBACK);
+           (id >= DAEMON_PLUGIN_CONFIG_DIR && id <= DAEMON_PLUGIN_REGISTRATION);
 }
 
 /* True when the manager has to be made anew. */

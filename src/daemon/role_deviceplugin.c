@@ -331,6 +331,8 @@ static int open_socket(enum mig_deviceplugin_socket what, const char *name,
         [MIG_DEVICEPLUGIN_POD_RESOURCES] = MIG_HELPER_POD_RESOURCES,
         [MIG_DEVICEPLUGIN_KUBELET] = MIG_HELPER_KUBELET,
         [MIG_DEVICEPLUGIN_LISTEN] = MIG_HELPER_PLUGIN_LISTEN,
+        [MIG_DEVICEPLUGIN_REGISTRY_LISTEN] = MIG_HELPER_REGISTRY_LISTEN,
+        [MIG_DEVICEPLUGIN_REGISTRY_REMOVE] = MIG_HELPER_REGISTRY_REMOVE,
     };
     struct deviceplugin_role *role = data;
 
@@ -534,6 +536,7 @@ static int start(struct deviceplugin_role *role, struct mig_error *error)
     struct mig_deviceplugin_options options = {
         .host = {.driver_root = role->driver_root, .dev_root = role->dev_root},
         .kubelet_dir = values->texts[DAEMON_KUBELET_DIR],
+        .by_registry = strcmp(values->texts[DAEMON_PLUGIN_REGISTRATION], "registry") == 0,
         .open_socket = open_socket,
         .write_cdi = write_cdi,
         .event = on_event,

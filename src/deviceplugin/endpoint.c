@@ -5,6 +5,9 @@
  *     waiting -> listening -> connecting -> registering -> registered
  *        ^______________ any failure, with backoff ___________|
  *
+ * The other way, by the kubelet's plugin watcher: the socket lies in plugins_registry, the kubelet
+ * finds it there, asks who it is (GetInfo) and tells what came of it; nothing is connected here.
+ *
  * The kubelet calls back on the socket before it answers Register, so the server runs first. Every
  * registration has a server of its own and the one before is closed with its streams: a stream that
  * ends on the present server was ended by the kubelet, which then has to be told again; streams of
@@ -17,6 +20,7 @@
 #include "deviceplugin/plugin_internal.h"
 #include "deviceplugin/protobuf.h"
 #include "net/grpc.h"
+#include "plugin_registration.pb-c.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,19 +96,36 @@ static void stop(struct endpoint *endpoint)
     mig_grpc_server_free(MIG_TAKE(endpoint->server));
 }
 
-static void fail(struct endpoint *endpoint, const char *text)
+static void tell_failure(struct endpoint *endpoint, const char *text)
 {
-    unsigned delay_ms = endpoint->backoff_ms;
-
-    endpoint->backoff_ms = delay_ms * 2 < BACKOFF_MAX_MS ? delay_ms * 2 : BACKOFF_MAX_MS;
     plugin_stats(endpoint->plugin)->registration_failures++;
     if (strncmp(endpoint->told, text, sizeof(endpoint->told) - 1) != 0) {
         (void)mig_text_copy(endpoint->told, sizeof(endpoint->told), text);
         plugin_event(endpoint->plugin, MIG_DEVICEPLUGIN_REGISTER_FAILED, endpoint->resource, 0,
                      text);
     }
+}
+
+static void fail(struct endpoint *endpoint, const char *text)
+{
+    unsigned delay_ms = endpoint->backoff_ms;
+
+    endpoint->backoff_ms = delay_ms * 2 < BACKOFF_MAX_MS ? delay_ms * 2 : BACKOFF_MAX_MS;
+    tell_failure(endpoint, text);
     endpoint_restart(endpoint, delay_ms);
     plugin_registration_failed(endpoint->plugin);
+}
+
+/* The kubelet knows the resource. */
+static void registered(struct endpoint *endpoint)
+{
+    endpoint->state = REGISTERED;
+    endpoint->told[0] = '\0';
+    if (endpoint->stream_count == 0) {
+        uv_timer_start(&endpoint->timer, timer_fired, WATCH_TIMEOUT_MS, 0);
+    }
+    plugin_stats(endpoint->plugin)->registrations++;
+    plugin_event(endpoint->plugin, MIG_DEVICEPLUGIN_REGISTERED, endpoint->resource, 0, "");
 }
 
 /* ---- the server ---- */
@@ -267,7 +288,70 @@ static void on_preferred(struct mig_grpc_request *request, const void *message, 
     reply(endpoint, request, response, response_size);
 }
 
+/* ---- the plugin watcher ---- */
+
+static bool is_by_registry(const struct endpoint *endpoint)
+{
+    return plugin_options(endpoint->plugin)->by_registry;
+}
+
+static void on_info(struct mig_grpc_request *request, const void *message, size_t size, void *data)
+{
+    struct endpoint *endpoint = data;
+    Pr__PluginInfo info = PR__PLUGIN_INFO__INIT;
+    MIG_AUTO_FREE void *answer = NULL;
+    struct mig_error error = {0};
+    char *version = mig_protobuf_text(VERSION);
+    size_t answer_size;
+    int result;
+
+    (void)message;
+    (void)size;
+    info.type = mig_protobuf_text("DevicePlugin");
+    info.name = endpoint->resource;
+    info.supported_versions = &version;
+    info.n_supported_versions = 1;
+    result = mig_protobuf_pack(&info.base, &answer, &answer_size, &error);
+    if (result < 0) {
+        refuse(endpoint, request, result, &error);
+    } else {
+        reply(endpoint, request, answer, answer_size);
+    }
+}
+
+/* One that was refused stays: the kubelet asks again for as long as the socket is there. */
+static void on_status(struct mig_grpc_request *request, const void *message, size_t size,
+                      void *data)
+{
+    struct endpoint *endpoint = data;
+    ProtobufCMessage *unpacked = NULL;
+    const Pr__RegistrationStatus *status;
+    struct mig_error error = {0};
+    int result =
+        mig_protobuf_unpack(&pr__registration_status__descriptor, message, size, &unpacked, &error);
+
+    if (result < 0) {
+        refuse(endpoint, request, result, &error);
+        return;
+    }
+    status = (const Pr__RegistrationStatus *)unpacked;
+    if (!is_by_registry(endpoint) || endpoint->state == LEAVING) {
+        mig_error_clear(&error);
+    } else if (status->plugin_registered) {
+        registered(endpoint);
+    } else {
+        mig_error_set(&error, MIG_E_FAILED, MIG_DOMAIN_NONE, 0,
+                      "the kubelet does not register %s: %.256s", endpoint->resource,
+                      status->error);
+        tell_failure(endpoint, error.message);
+    }
+    mig_protobuf_free(unpacked);
+    reply(endpoint, request, "", 0);
+}
+
 static const struct mig_grpc_method methods[] = {
+    {"/pluginregistration.Registration/GetInfo", on_info},
+    {"/pluginregistration.Registration/NotifyRegistrationStatus", on_status},
     {"/v1beta1.DevicePlugin/GetDevicePluginOptions", on_options},
     {"/v1beta1.DevicePlugin/ListAndWatch", on_watch},
     {"/v1beta1.DevicePlugin/GetPreferredAllocation", on_preferred},
@@ -338,14 +422,8 @@ static void register_done(struct mig_grpc_call *call, int status, const char *te
         fail(endpoint, error.message);
         return;
     }
-    endpoint->state = REGISTERED;
-    endpoint->told[0] = '\0';
     mig_h2_free(MIG_TAKE(endpoint->kubelet));
-    if (endpoint->stream_count == 0) {
-        uv_timer_start(&endpoint->timer, timer_fired, WATCH_TIMEOUT_MS, 0);
-    }
-    plugin_stats(endpoint->plugin)->registrations++;
-    plugin_event(endpoint->plugin, MIG_DEVICEPLUGIN_REGISTERED, endpoint->resource, 0, "");
+    registered(endpoint);
 }
 
 static int call_register(struct endpoint *endpoint, struct mig_error *error)
@@ -419,6 +497,10 @@ static void listen_opened(int fd, const struct mig_error *error, void *data)
         endpoint->state = REGISTERED; /* served, but nobody is told */
         return;
     }
+    if (is_by_registry(endpoint)) {
+        endpoint->state = REGISTERING; /* the kubelet comes when it sees the socket */
+        return;
+    }
     endpoint->state = CONNECTING;
     if (request_socket(endpoint->plugin, &endpoint->slot, MIG_DEVICEPLUGIN_KUBELET, "",
                        kubelet_opened, endpoint, &own) < 0) {
@@ -433,9 +515,36 @@ static void start(struct endpoint *endpoint)
 
     socket_name(endpoint, name);
     endpoint->state = LISTENING;
-    if (request_socket(endpoint->plugin, &endpoint->slot, MIG_DEVICEPLUGIN_LISTEN, name,
-                       listen_opened, endpoint, &error) < 0) {
+    if (request_socket(endpoint->plugin, &endpoint->slot,
+                       is_by_registry(endpoint) ? MIG_DEVICEPLUGIN_REGISTRY_LISTEN
+                                                : MIG_DEVICEPLUGIN_LISTEN,
+                       name, listen_opened, endpoint, &error) < 0) {
         fail(endpoint, error.message);
+    }
+}
+
+static void removed(int fd, const struct mig_error *error, void *data)
+{
+    (void)error;
+    (void)data;
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+/* The kubelet watches for what is in plugins_registry; in device-plugins it does not look. Nobody
+ * waits for the answer. */
+static void remove_socket(struct endpoint *endpoint)
+{
+    struct request_slot slot = {NULL};
+    char name[SOCKET_NAME_SIZE];
+    struct mig_error error;
+
+    if (is_by_registry(endpoint)) {
+        socket_name(endpoint, name);
+        (void)request_socket(endpoint->plugin, &slot, MIG_DEVICEPLUGIN_REGISTRY_REMOVE, name,
+                             removed, NULL, &error);
+        request_cancel(&slot);
     }
 }
 
@@ -445,6 +554,7 @@ static void timer_fired(uv_timer_t *timer)
     struct endpoint *endpoint = timer->data;
 
     if (endpoint->state == LEAVING) {
+        remove_socket(endpoint);
         plugin_endpoint_gone(endpoint->plugin, endpoint);
     } else if (endpoint->state == REGISTERED && endpoint->stream_count == 0) {
         fail(endpoint, "the kubelet has registered the resource, but does not ask for its devices");

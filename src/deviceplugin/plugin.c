@@ -129,7 +129,8 @@ void plugin_kubelet_restarted(struct mig_deviceplugin *plugin)
 {
     plugin->stats.kubelet_restarts++;
     plugin_event(plugin, MIG_DEVICEPLUGIN_KUBELET_RESTARTED, "", 0, "");
-    for (size_t i = 0; i < plugin->endpoint_count; i++) {
+    /* one that looks into plugins_registry finds the sockets by itself */
+    for (size_t i = 0; !plugin->options.by_registry && i < plugin->endpoint_count; i++) {
         if (!endpoint_is_leaving(plugin->endpoints[i])) {
             endpoint_restart(plugin->endpoints[i], 0);
         }

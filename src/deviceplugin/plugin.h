@@ -30,6 +30,8 @@ enum mig_deviceplugin_socket {
     MIG_DEVICEPLUGIN_POD_RESOURCES = 0, /* connected, pod-resources/kubelet.sock */
     MIG_DEVICEPLUGIN_KUBELET,           /* connected, device-plugins/kubelet.sock */
     MIG_DEVICEPLUGIN_LISTEN,            /* listening, device-plugins/NAME; an old one is replaced */
+    MIG_DEVICEPLUGIN_REGISTRY_LISTEN,   /* the same in plugins_registry */
+    MIG_DEVICEPLUGIN_REGISTRY_REMOVE,   /* plugins_registry/NAME goes; what comes is of no use */
 };
 
 enum mig_deviceplugin_event_kind {
@@ -63,6 +65,7 @@ struct mig_deviceplugin_options {
     struct mig_dp_host host;      /* its texts have to outlive the plugin */
     const char *kubelet_dir;      /* NULL = /var/lib/kubelet; copied */
     const char *cdi_dir;          /* NULL = /var/run/cdi; copied */
+    bool by_registry; /* the kubelet finds the sockets in plugins_registry, instead of being told */
 
     /* Opens a socket for somebody without privileges; NULL = it is opened directly. */
     int (*open_socket)(enum mig_deviceplugin_socket what, const char *name,

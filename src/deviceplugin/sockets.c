@@ -116,10 +116,16 @@ void request_cancel(struct request_slot *slot)
 static int socket_address(const struct mig_deviceplugin *plugin, enum mig_deviceplugin_socket what,
                           const char *name, struct sockaddr_un *ret, struct mig_error *error)
 {
+    static const char *const folders[] = {
+        [MIG_DEVICEPLUGIN_POD_RESOURCES] = "pod-resources",
+        [MIG_DEVICEPLUGIN_KUBELET] = "device-plugins",
+        [MIG_DEVICEPLUGIN_LISTEN] = "device-plugins",
+        [MIG_DEVICEPLUGIN_REGISTRY_LISTEN] = "plugins_registry",
+        [MIG_DEVICEPLUGIN_REGISTRY_REMOVE] = "plugins_registry",
+    };
     int length =
         snprintf(ret->sun_path, sizeof(ret->sun_path), "%s/%s/%s", plugin_kubelet_dir(plugin),
-                 what == MIG_DEVICEPLUGIN_POD_RESOURCES ? "pod-resources" : "device-plugins",
-                 what == MIG_DEVICEPLUGIN_LISTEN ? name : "kubelet.sock");
+                 folders[what], what >= MIG_DEVICEPLUGIN_LISTEN ? name : "kubelet.sock");
 
     ret->sun_family = AF_UNIX;
     if (length < 0 || (size_t)length >= sizeof(ret->sun_path)) {
@@ -144,8 +150,12 @@ static int open_directly(const struct mig_deviceplugin *plugin, enum mig_devicep
     if (fd < 0) {
         return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not open a socket");
     }
-    if (what == MIG_DEVICEPLUGIN_LISTEN) {
+    if (what >= MIG_DEVICEPLUGIN_LISTEN) {
         (void)unlink(address.sun_path);
+    }
+    if (what == MIG_DEVICEPLUGIN_REGISTRY_REMOVE) {
+        rc = 0;
+    } else if (what == MIG_DEVICEPLUGIN_LISTEN || what == MIG_DEVICEPLUGIN_REGISTRY_LISTEN) {
         rc = bind(fd, (const struct sockaddr *)&address, sizeof(address));
         rc = rc < 0 ? rc : listen(fd, BACKLOG);
     } else {

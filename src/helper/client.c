@@ -783,7 +783,7 @@ int mig_helper_open_socket(struct mig_helper *helper, enum mig_helper_socket wha
 {
     struct request *request;
 
-    if (what == MIG_HELPER_PLUGIN_LISTEN &&
+    if (what >= MIG_HELPER_PLUGIN_LISTEN &&
         (!name || strlen(name) > MIG_HELPER_NAME_MAX || !mig_host_is_plugin_socket(name))) {
         return refuse_name(name ? name : "", error);
     }
@@ -792,7 +792,7 @@ int mig_helper_open_socket(struct mig_helper *helper, enum mig_helper_socket wha
         return MIG_E_FAILED;
     }
     request->message->host.what = what;
-    if (what == MIG_HELPER_PLUGIN_LISTEN) {
+    if (what >= MIG_HELPER_PLUGIN_LISTEN) {
         (void)mig_text_copy(request->message->host.name, sizeof(request->message->host.name), name);
     }
     request->done.socket = done;

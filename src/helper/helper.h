@@ -230,11 +230,13 @@ enum mig_helper_socket {
     MIG_HELPER_POD_RESOURCES = 0, /* connected, KUBELET_DIR/pod-resources/kubelet.sock */
     MIG_HELPER_KUBELET,           /* connected, KUBELET_DIR/device-plugins/kubelet.sock */
     MIG_HELPER_PLUGIN_LISTEN,     /* listening, KUBELET_DIR/device-plugins/NAME */
+    MIG_HELPER_REGISTRY_LISTEN,   /* the same in KUBELET_DIR/plugins_registry */
+    MIG_HELPER_REGISTRY_REMOVE,   /* KUBELET_DIR/plugins_registry/NAME goes; `fd` is of no use */
     MIG_HELPER_SOCKET_COUNT,
 };
 
 /*
- * Opens a socket that only root may. `name`: for MIG_HELPER_PLUGIN_LISTEN, "nvidia-*.sock"; a
+ * Opens a socket that only root may. `name`: from MIG_HELPER_PLUGIN_LISTEN on, "nvidia-*.sock"; a
  * socket of that name that is there already is replaced. `fd` (non-blocking, close-on-exec) is the
  * callee's; -1 with an error.
  */

@@ -310,17 +310,21 @@ static int socket_path(const struct mig_server *server, enum mig_helper_socket w
                        const char *name, struct sockaddr_un *ret, struct mig_error *error)
 {
     const char *directory = or_default(server->options->kubelet_dir, KUBELET_DIR_DEFAULT);
-    const char *file = what == MIG_HELPER_POD_RESOURCES ? "pod-resources/kubelet.sock"
-                       : what == MIG_HELPER_KUBELET     ? "device-plugins/kubelet.sock"
-                                                        : name;
+    const char *file = what < MIG_HELPER_PLUGIN_LISTEN ? "kubelet.sock" : name;
+    static const char *const folders[MIG_HELPER_SOCKET_COUNT] = {
+        [MIG_HELPER_POD_RESOURCES] = "pod-resources",
+        [MIG_HELPER_KUBELET] = "device-plugins",
+        [MIG_HELPER_PLUGIN_LISTEN] = "device-plugins",
+        [MIG_HELPER_REGISTRY_LISTEN] = "plugins_registry",
+        [MIG_HELPER_REGISTRY_REMOVE] = "plugins_registry",
+    };
 
     *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
-    if (what == MIG_HELPER_PLUGIN_LISTEN && !mig_host_is_plugin_socket(name)) {
+    if (what >= MIG_HELPER_PLUGIN_LISTEN && !mig_host_is_plugin_socket(name)) {
         return refuse_name("the socket of a device plugin: it has to be nvidia-*.sock", name,
                            error);
     }
-    if (snprintf(ret->sun_path, sizeof(ret->sun_path), "%s/%s%s", directory,
-                 what == MIG_HELPER_PLUGIN_LISTEN ? "device-plugins/" : "",
+    if (snprintf(ret->sun_path, sizeof(ret->sun_path), "%s/%s/%s", directory, folders[what],
                  file) >= (int)sizeof(ret->sun_path)) {
         return mig_error_set_errno(error, MIG_E_USAGE, ENAMETOOLONG, "could not open '%s/%s'",
                                    directory, file);
@@ -329,13 +333,18 @@ static int socket_path(const struct mig_server *server, enum mig_helper_socket w
 }
 
 /* Makes room for the name: only a socket is removed. */
-static int listen_at(int fd, const struct sockaddr_un *address, struct mig_error *error)
+static void remove_socket(const struct sockaddr_un *address)
 {
     struct stat found;
 
     if (lstat(address->sun_path, &found) == 0 && S_ISSOCK(found.st_mode)) {
         (void)unlink(address->sun_path);
     }
+}
+
+static int listen_at(int fd, const struct sockaddr_un *address, struct mig_error *error)
+{
+    remove_socket(address);
     if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
         chmod(address->sun_path, 0600) < 0 || listen(fd, LISTEN_BACKLOG) < 0) {
         return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not listen at '%s'",
@@ -357,7 +366,9 @@ void mig_server_socket(struct mig_server *server, const struct mig_message *requ
         return;
     }
     answer->result = socket_path(server, what, request->host.name, &address, &answer->error);
-    if (answer->result == 0 && what == MIG_HELPER_PLUGIN_LISTEN) {
+    if (answer->result == 0 && what == MIG_HELPER_REGISTRY_REMOVE) {
+        remove_socket(&address);
+    } else if (answer->result == 0 && what >= MIG_HELPER_PLUGIN_LISTEN) {
         answer->result = listen_at(fd, &address, &answer->error);
     } else if (answer->result == 0 &&
                connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {

@@ -4,7 +4,8 @@
 It takes registrations and dials back before it answers, keeps ListAndWatch open, drops the devices of a resource
 when its stream ends and the resource itself after a grace, deletes all sockets of plugins when it starts, keeps
 what it allocated in a checkpoint, and merges the answers for several resources of a container as the kubelet does.
-It also serves the pod resources API.
+It also serves the pod resources API, and with `watch_registry` finds plugins in plugins_registry as
+the kubelet's plugin watcher does.
 
 The messages are small enough to be written by hand, which makes them a second opinion on those of the plugin.
 """
@@ -111,6 +112,8 @@ class FakeKubelet:
         self.registrations = []    # (time, resource, version, endpoint, options as sent)
         self.allocated = {}        # (namespace, pod, container) -> {resource: [ids]}
         self.server = self.pods_server = None
+        self.registry = os.path.join(directory, "plugins_registry")
+        self.watcher = None        # (thread, stop)
         os.makedirs(self.plugins, exist_ok=True)
         os.makedirs(os.path.join(directory, "pod-resources"), exist_ok=True)
 
@@ -144,6 +147,10 @@ class FakeKubelet:
 
     def stop(self):
         """As a kubelet that is killed: connections go, sockets stay."""
+        if self.watcher:
+            self.watcher[1].set()
+            self.watcher[0].join()
+            self.watcher = None
         for resource in self.resources.values():
             resource.generation += 1
             if resource.channel:
@@ -166,16 +173,27 @@ class FakeKubelet:
         if version != "v1beta1" or name in self.refuse:
             context.abort(self.grpc.StatusCode.UNKNOWN, "not this one")
         time.sleep(self.delay_s)
+        try:
+            self.connect(name, os.path.join(self.plugins, endpoint), version, options)
+        except self.grpc.RpcError as error:
+            context.abort(self.grpc.StatusCode.UNKNOWN, f"failed to dial: {error}")
+        return b""
+
+    def dial(self, path):
         # a subchannel pool of its own: the same path is another socket each time
-        channel = self.grpc.insecure_channel(
-            "unix://" + os.path.join(self.plugins, endpoint),
+        return self.grpc.insecure_channel(
+            "unix://" + path,
             options=[("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1)])
+
+    def connect(self, name, path, version, options):
+        channel = self.dial(path)
         try:
             answer = channel.unary_unary("/v1beta1.DevicePlugin/GetDevicePluginOptions")(
                 b"", timeout=10)
-        except self.grpc.RpcError as error:
+        except self.grpc.RpcError:
             channel.close()
-            context.abort(self.grpc.StatusCode.UNKNOWN, f"failed to dial: {error}")
+            raise
+        endpoint = os.path.basename(path)
         with self.changed:
             resource = self.resources.setdefault(name, Resource(name))
             resource.generation += 1
@@ -188,7 +206,62 @@ class FakeKubelet:
             threading.Thread(target=self.watch, args=(resource, channel, resource.generation),
                              daemon=True).start()
             self.changed.notify_all()
-        return b""
+
+    # ---- the plugin watcher ----
+
+    def watch_registry(self):
+        os.makedirs(self.registry, exist_ok=True)
+        stop = threading.Event()
+        self.watcher = (threading.Thread(target=self.look, args=(stop,), daemon=True), stop)
+        self.watcher[0].start()
+        return self
+
+    def look(self, stop):
+        """Sockets that came are asked, those that went are forgotten; those that were refused are
+        asked again."""
+        known = {}  # path -> (identity, resource or None)
+        while not stop.wait(0.05):
+            found = {}
+            for entry in os.scandir(self.registry):
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISSOCK(status.st_mode):
+                    found[entry.path] = (status.st_ino, status.st_ctime_ns)
+            for path, (identity, name) in list(known.items()):
+                if found.get(path) != identity:
+                    del known[path]
+                    if name:
+                        self.forget(name)
+            for path, identity in found.items():
+                if path not in known or known[path][1] is None:
+                    known[path] = (identity, self.discover(path))
+
+    def forget(self, name):
+        with self.changed:
+            resource = self.resources[name]
+            resource.generation += 1
+            resource.ended.append(time.monotonic())
+            if resource.channel:
+                resource.channel.close()
+            self.changed.notify_all()
+
+    def discover(self, path):
+        """Asks who is at a socket and registers it; the resource, or None."""
+        channel = self.dial(path)
+        ask = "/pluginregistration.Registration/"
+        try:
+            info = channel.unary_unary(ask + "GetInfo")(b"", timeout=5)
+            kind, name, endpoint = (text(info, number) for number in (1, 2, 3))
+            if kind != "DevicePlugin" or "v1beta1" not in texts(info, 4) or name in self.refuse:
+                channel.unary_unary(ask + "NotifyRegistrationStatus")(field(2, "not this one"),
+                                                                      timeout=5)
+                return None
+            self.connect(name, endpoint or path, "v1beta1", {})
+            channel.unary_unary(ask + "NotifyRegistrationStatus")(field(1, 1), timeout=5)
+            return name
+        except self.grpc.RpcError:
+            return None
+        finally:
+            channel.close()
 
     def watch(self, resource, channel, generation):
         try:

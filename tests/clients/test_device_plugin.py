@@ -21,6 +21,14 @@ MIGD = BUILD / "src/daemon/migd"
 BASE = "version: v1\nflags:\n  migStrategy: {}\n  plugin: {{deviceListStrategy: [{}]}}\n"
 
 
+def until(check, what, limit_s=WAIT_S):
+    deadline = time.monotonic() + limit_s
+    while not check():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not yet: {what()}")
+        time.sleep(0.05)
+
+
 class Plugin:
     """The program, its events as they come."""
 
@@ -247,6 +255,25 @@ class DevicePluginRows(KubeletCase):
         self.assertEqual(
             len([one for one in self.kubelet.registrations if one[1] == "nvidia.com/mig-1g.6gb"]), 1)
 
+    def test_K17_sockets_in_plugins_registry(self):
+        self.setup("A30")
+        self.kubelet.watch_registry()
+        self.create(0, "14", "5")
+        self.machine.environment["BY_REGISTRY"] = "1"
+        self.begin()
+        self.sees(mig_1g__6gb=1, mig_2g__12gb=1)
+        self.assertEqual(self.plugin.stats()["registrations"], 2)
+        gi = re.search(r"MIG 2g.12gb\s+\d+\s+(\d+)", self.succeeds(self.machine.smi("mig", "-lgi")))
+        self.destroy(0, gi.group(1))
+        self.plugin.say("update")
+        self.plugin.expect("^withdrawn nvidia.com/mig-2g.12gb")
+        registry = self.scratch / "plugins_registry"
+        until(lambda: os.listdir(registry) == ["nvidia-mig-1g.6gb.sock"],
+              lambda: os.listdir(registry))
+        self.create(0, "5")
+        self.plugin.say("update")
+        self.sees(mig_1g__6gb=1, mig_2g__12gb=1)
+
     def test_K14_pre_start(self):
         self.setup("A30")
         self.create(0, "14")
@@ -461,6 +488,9 @@ class MigdPlugin(KubeletCase):
         self.addCleanup(process.terminate)
         return process
 
+    def said(self):
+        return (self.scratch / "log").read_text(encoding="utf-8")
+
     def test_R1_changes_of_others_are_seen(self):
         self.setup("A30*2")
         self.create(0, "14", "14")
@@ -499,8 +529,7 @@ class MigdPlugin(KubeletCase):
         self.succeeds(self.machine.migemu("recovery", "--gpu", "1", "drain-and-reset"))
         self.sees(mig_1g__6gb=2)
         self.assertEqual(self.kubelet.capacity("nvidia.com/mig-1g.6gb"), 4)
-        self.log.seek(0)
-        self.assertIn("the driver asks for the GPU to be drained and reset", self.log.read())
+        self.assertIn("the driver asks for the GPU to be drained and reset", self.said())
         # of the fabric: the GPU works; and none
         for action in ("recover-imex-domain", "none"):
             self.succeeds(self.machine.migemu("recovery", "--gpu", "1", action))
@@ -561,8 +590,7 @@ class MigdPlugin(KubeletCase):
         self.succeeds(self.machine.migemu(["fault", "add"], "DeviceCreateGpuInstance* -> KILL"))
         wish()
         self.sees(gpu=2)
-        self.log.seek(0)
-        self.assertIn("an interrupted change was dealt with", self.log.read())
+        self.assertIn("an interrupted change was dealt with", self.said())
 
     def test_D4_F4_files_by_the_privileged_process(self):
         self.setup("A30", lists="cdi-cri")
@@ -605,8 +633,7 @@ class MigdPlugin(KubeletCase):
         mount("..3", slices="nonsense", whole="none")
         time.sleep(1)
         self.sees(gpu=2)
-        self.log.seek(0)
-        self.assertIn("'nonsense' is not one of", self.log.read())
+        self.assertIn("'nonsense' is not one of", self.said())
 
     def test_F5_sighup_reads_settings_again(self):
         self.setup("A30")
@@ -647,6 +674,46 @@ class MigdPlugin(KubeletCase):
         self.assertLess(time.monotonic() - began, 2)
         used = os.times().children_user + os.times().children_system - before
         self.assertLess(used, 1.5)  # of all its processes, with what they took to start
+
+    def test_K17_found_in_plugins_registry(self):
+        self.setup("A30")
+        self.kubelet.watch_registry()
+        self.kubelet.refuse.add("nvidia.com/mig-2g.12gb")
+        self.create(0, "14", "5")
+        self.begin("--plugin-registration", "registry")
+        self.sees(mig_1g__6gb=1)
+        self.assertEqual([one[1:4] for one in self.kubelet.registrations],
+                         [("nvidia.com/mig-1g.6gb", "v1beta1", "nvidia-mig-1g.6gb.sock")])
+        self.assertEqual(os.listdir(self.scratch / "device-plugins"), ["kubelet.sock"])
+        # one that is refused is told, does not stop the other, and may come later
+        refused = "does not register nvidia.com/mig-2g.12gb: not this one"
+        until(lambda: refused in self.said(), self.said)
+        self.kubelet.refuse.clear()
+        self.sees(mig_1g__6gb=1, mig_2g__12gb=1)
+        admitted = self.kubelet.admit("pod", {"nvidia.com/mig-1g.6gb": 1})
+        self.assertIn(admitted.envs["NVIDIA_VISIBLE_DEVICES"], self.uuids())
+        # a resource that goes takes its socket with it
+        gone = self.kubelet.resources["nvidia.com/mig-2g.12gb"]
+        self.destroy(0, re.findall(r"MIG 2g.12gb\s+\d+\s+(\d+)",
+                                   self.succeeds(self.machine.smi("mig", "-lgi")))[0])
+        self.assertTrue(self.kubelet.wait(lambda: gone.ended))
+        self.assertEqual(len(gone.lists[-1]), 0)
+        registry = self.scratch / "plugins_registry"
+        until(lambda: os.listdir(registry) == ["nvidia-mig-1g.6gb.sock"],
+              lambda: os.listdir(registry))
+
+    def test_K17_kubelet_restarts(self):
+        self.setup("A30")
+        self.kubelet.watch_registry()
+        self.create(0, "14")
+        self.begin("--plugin-registration", "registry")
+        self.sees(mig_1g__6gb=1)
+        for _ in range(3):
+            self.kubelet.stop()
+            self.kubelet.resources = {}
+            self.create(0, "14")
+            self.kubelet.start().watch_registry()
+            self.sees(mig_1g__6gb=len(self.uuids()))
 
     def test_K6_kubelet_restarts(self):
         self.setup("A30")

@@ -16,9 +16,9 @@ SOCKET = "/var/lib/kubelet/device-plugins/kubelet.sock"
 
 
 class DevicePlugin(DevicePluginCase):
-    def begin(self, roles="manager,device-plugin"):
+    def begin(self, roles="manager,device-plugin", *options):
         self.start("--config-file", CONFIGS, "--roles", roles, "--mig-strategy", "mixed",
-                   "--poll-interval", "200ms")
+                   "--poll-interval", "200ms", *options)
 
     def log_of(self, name):
         return until(lambda: self.cluster.output("logs", name), f"{name} has no log").splitlines()
@@ -49,6 +49,33 @@ class DevicePlugin(DevicePluginCase):
         self.apply("all-disabled")
         until(lambda: SMALL not in self.allocatable() and LARGE not in self.allocatable(),
               lambda: self.allocatable())
+
+    def test_K17_the_kubelet_finds_it_in_plugins_registry(self):
+        registry = "/var/lib/kubelet/plugins_registry"
+
+        def sockets():
+            return self.cluster.on(self.node, "ls", registry).stdout.split()
+        self.begin("manager,device-plugin", "--plugin-registration", "registry")
+        self.apply("balanced")
+        self.wait_slices(small=2, large=1)
+        self.assertEqual(sorted(sockets()), ["nvidia-mig-1g.6gb.sock", "nvidia-mig-2g.12gb.sock"])
+        script = ["sh", "-c", "nvidia-smi -L; trap exit TERM; while :; do sleep 1; done"]
+        self.cluster.apply(pod("a", self.node, {SMALL: "1"}, script))
+        self.cluster.wait_phase("a", "Running")
+        self.assertEqual(len(self.log_of("a")), 2)
+        # one that is started again finds it by itself
+        before = self.socket_made_s()
+        self.cluster.tell("kill kubelet", self.node)
+        until(lambda: self.socket_made_s() > before, "no new kubelet", 30)
+        made = self.socket_made_s()
+        until(lambda: len(self.registered_s(made)) >= 2, self.log, 30)
+        self.wait_slices(small=2, large=1)
+        self.assertEqual(self.cluster.phase("a"), "Running")
+        self.cluster.output("delete", "pod", "a", "--now")
+        # a resource that goes takes its socket with it
+        self.apply("without-2g")
+        until(lambda: LARGE not in self.allocatable(), self.allocatable)
+        until(lambda: sockets() == ["nvidia-mig-1g.6gb.sock"], sockets)
 
     def registered_s(self, since):
         """When the plugin was registered after a time: of the last resource of a round."""

@@ -734,6 +734,24 @@ static void check_connected(int listening, int connected)
     close(accepted);
 }
 
+/* Only a socket of a plugin goes, and one that is not there is no error. */
+static void scene_registry_remove(struct agent *agent)
+{
+    FILE *file = fopen(kubelet_path("plugins_registry/nvidia-file.sock"), "w");
+
+    AGENT_CHECK(file && fclose(file) == 0);
+    AGENT_CHECK(agent_socket(agent, MIG_HELPER_REGISTRY_REMOVE, "other.sock") == MIG_E_USAGE);
+    AGENT_CHECK(agent_socket(agent, MIG_HELPER_REGISTRY_REMOVE, "nvidia-file.sock") == 0);
+    close(agent->fd);
+    AGENT_CHECK(access(kubelet_path("plugins_registry/nvidia-file.sock"), F_OK) == 0);
+    for (unsigned i = 0; i < 2; i++) {
+        AGENT_CHECK(agent_socket(agent, MIG_HELPER_REGISTRY_REMOVE, "nvidia-gpu.sock") == 0);
+        close(agent->fd);
+        AGENT_CHECK(access(kubelet_path("plugins_registry/nvidia-gpu.sock"), F_OK) < 0);
+    }
+    AGENT_CHECK(access(kubelet_path("device-plugins/nvidia-gpu.sock"), F_OK) == 0);
+}
+
 static void scene_sockets(struct agent *agent)
 {
     static const char *const wrong[] = {"",
@@ -756,16 +774,22 @@ static void scene_sockets(struct agent *agent)
     for (size_t i = 0; i < MIG_ARRAY_SIZE(wrong); i++) {
         AGENT_CHECK(agent_socket(agent, MIG_HELPER_PLUGIN_LISTEN, wrong[i]) == MIG_E_USAGE);
     }
-    for (unsigned i = 0; i < 2; i++) { /* the second replaces the first */
-        AGENT_CHECK(agent_socket(agent, MIG_HELPER_PLUGIN_LISTEN, "nvidia-gpu.sock") == 0);
+    for (unsigned i = 0; i < 4; i++) { /* the second replaces the first */
+        bool by_registry = i >= 2;
+
+        AGENT_CHECK(
+            agent_socket(agent, by_registry ? MIG_HELPER_REGISTRY_LISTEN : MIG_HELPER_PLUGIN_LISTEN,
+                         "nvidia-gpu.sock") == 0);
         AGENT_CHECK(mig_text_copy(address.sun_path, sizeof(address.sun_path),
-                                  kubelet_path("device-plugins/nvidia-gpu.sock")));
+                                  kubelet_path(by_registry ? "plugins_registry/nvidia-gpu.sock"
+                                                           : "device-plugins/nvidia-gpu.sock")));
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         AGENT_CHECK(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
         check_connected(agent->fd, fd);
         close(fd);
         close(agent->fd);
     }
+    scene_registry_remove(agent);
 }
 
 static void test_sockets(void **state)
@@ -779,6 +803,7 @@ static void test_sockets(void **state)
     assert_int_equal(mkdir(kubelet_dir, 0755), 0);
     assert_int_equal(mkdir(kubelet_path("pod-resources"), 0755), 0);
     assert_int_equal(mkdir(kubelet_path("device-plugins"), 0755), 0);
+    assert_int_equal(mkdir(kubelet_path("plugins_registry"), 0755), 0);
     assert_int_equal(agent_play(&node, &options, scene_sockets), 0);
     node_remove(&node);
 }

@@ -9,6 +9,8 @@
  * What happens is told on standard output, one event a line: KIND RESOURCE COUNT TEXT.
  *
  *     device-plugin KUBELET_DIR CDI_DIR HOST_ROOT DRIVER_ROOT CONFIG_FILE
+ *
+ * BY_REGISTRY in the environment: the kubelet finds it, instead of being told.
  */
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -160,6 +162,7 @@ static int start(struct program *program, char **argv, struct mig_error *error)
 {
     struct mig_deviceplugin_options options = {
         .kubelet_dir = argv[1],
+        .by_registry = getenv("BY_REGISTRY") != NULL,
         .cdi_dir = argv[2],
         .host = {.proc_root = argv[3],
                  .sys_root = argv[3],
