@@ -148,10 +148,11 @@ class DevicePluginCase(MigdCase):
 class DaemonSetCase(ClusterCase):
     """migd as a user installs it: kubectl apply -k, and a label on each node that is to have it."""
     nodes = ("node1", "node2")
+    namespace = NAMESPACE
 
     @classmethod
     def pods(cls):
-        return cls.cluster.api.get(f"/api/v1/namespaces/{NAMESPACE}/pods")["items"]
+        return cls.cluster.api.get(f"/api/v1/namespaces/{cls.namespace}/pods")["items"]
 
     @classmethod
     def ready(cls):
@@ -162,7 +163,7 @@ class DaemonSetCase(ClusterCase):
 
     @classmethod
     def log(cls):
-        return "\n".join(cls.cluster.oc("logs", "-n", NAMESPACE, one["metadata"]["name"]).stdout
+        return "\n".join(cls.cluster.oc("logs", "-n", cls.namespace, one["metadata"]["name"]).stdout
                          for one in cls.pods())
 
     @classmethod
