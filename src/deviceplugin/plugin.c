@@ -43,7 +43,8 @@ struct mig_deviceplugin {
     struct mig_pod_resources_call *holders_call;
     unsigned asked_in_vain; /* in a row */
     int class;              /* enum mig_dp_cdi_class that is being written */
-    uint64_t class_hash, written[MIG_DP_CDI_CLASS_COUNT]; /* of the files' texts; 0 = no file */
+    /* of the files' texts; 0 = no file */
+    uint64_t class_hash, written[MIG_DP_CDI_CLASS_COUNT];
     struct endpoint *endpoints[ENDPOINTS_MAX];
     size_t endpoint_count;
     struct kubelet_watch *watch;

@@ -702,9 +702,6 @@ static bool is_fit(enum mig_helper_host what, const char *name)
     bool needs_name = what == MIG_HELPER_UNIT_STOP || what == MIG_HELPER_UNIT_START ||
                       what == MIG_HELPER_STATE_FILE;
 
-    if (what == MIG_HELPER_CDI_MANAGEMENT) {
-        return name[0] == '\0' || (mig_host_is_path(name) && strlen(name) < MIG_MESSAGE_PATH_SIZE);
-    }
     return needs_name ? mig_host_is_name(name) && strlen(name) <= MIG_HELPER_NAME_MAX
                       : name[0] == '\0';
 }

@@ -210,16 +210,16 @@ enum mig_helper_host {
     MIG_HELPER_STATE_FILE,
     /* Makes /dev/nvidia-caps for the instances there are; changed = any was made or corrected. */
     MIG_HELPER_CAPS_NODES,
-    /* Writes the management CDI spec by nvidia-ctk, `name` = its path as the helper sees it; "" =
-     * /var/run/cdi/management.nvidia.com-gpu.yaml. changed = there is an nvidia-ctk. */
+    /* Writes the management CDI spec by nvidia-ctk, CDI_DIR/management.nvidia.com-gpu.yaml.
+     * changed = there is an nvidia-ctk. */
     MIG_HELPER_CDI_MANAGEMENT,
     MIG_HELPER_HOST_COUNT,
 };
 
 /*
- * Does one thing to the host, within `timeout_ms` (0 = 30,000). A name outside [A-Za-z0-9@._:-]
- * (a path may have '/', but no "..") is refused with MIG_E_USAGE. But for UNIT_STOP, `changed` is
- * meaningful without an error only. A unit that is not there, or masked, is MIG_OK and not changed.
+ * Does one thing to the host, within `timeout_ms` (0 = 30,000). A name outside [A-Za-z0-9@._:-],
+ * or where none belongs, is refused with MIG_E_USAGE. But for UNIT_STOP, `changed` is meaningful
+ * without an error only. A unit that is not there, or masked, is MIG_OK and not changed.
  */
 int mig_helper_host(struct mig_helper *helper, enum mig_helper_host what, const char *name,
                     unsigned timeout_ms,

@@ -40,11 +40,6 @@ bool mig_host_is_name(const char *text)
     return is_of(text, "@._:-") && text[0] != '-' && text[0] != '.';
 }
 
-bool mig_host_is_path(const char *text)
-{
-    return text[0] == '/' && is_of(text, "@._:-/") && !strstr(text, "..");
-}
-
 bool mig_host_is_plugin_socket(const char *text)
 {
     size_t length = strlen(text);

@@ -9,9 +9,6 @@
 /* One or more of [A-Za-z0-9@._:-], not starting with '-' or '.'. */
 bool mig_host_is_name(const char *text);
 
-/* An absolute path of such characters and '/', without "..". */
-bool mig_host_is_path(const char *text);
-
 /* "nvidia-*.sock" */
 bool mig_host_is_plugin_socket(const char *text);
 

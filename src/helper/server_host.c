@@ -24,7 +24,7 @@
 #define STATE_FILE_BYTES_MAX (64u << 10)
 #define STATE_FILE_DEFAULT "/etc/systemd/system/nvidia-mig-manager.service.d/override.conf"
 #define KUBELET_DIR_DEFAULT "/var/lib/kubelet"
-#define CDI_DEFAULT "/var/run/cdi/management.nvidia.com-gpu.yaml"
+#define CDI_MANAGEMENT_FILE "management.nvidia.com-gpu.yaml"
 #define CDI_DIRECTORY_DEFAULT "/var/run/cdi"
 #define CDI_FILE_MODE 0644
 #define LISTEN_BACKLOG 16
@@ -218,7 +218,7 @@ static int transform_root(struct operation *operation, const char *path, const c
 static int write_management_spec(struct operation *operation)
 {
     const struct mig_helper_options *options = operation->options;
-    const char *path = or_default(operation->name, CDI_DEFAULT);
+    char path[PATH_SIZE / 2];
     const char *driver_root = or_default(options->driver_root, "/");
     const char *dev_root = or_default(options->dev_root, driver_root);
     char words[4][PATH_SIZE];
@@ -233,9 +233,9 @@ static int write_management_spec(struct operation *operation)
                                      words[2]};
     int rc;
 
-    if (!mig_host_is_path(path)) {
-        return refuse_name("the path of a CDI spec", path, operation->error);
-    }
+    /* where it goes is not for the agent to say: it is written as root */
+    (void)snprintf(path, sizeof(path), "%s/" CDI_MANAGEMENT_FILE,
+                   or_default(options->cdi_dir, CDI_DIRECTORY_DEFAULT));
     (void)snprintf(words[0], PATH_SIZE, "--driver-root=%s", driver_root);
     (void)snprintf(words[1], PATH_SIZE, "--dev-root=%s", dev_root);
     (void)snprintf(words[2], PATH_SIZE, "--output=%s", path);

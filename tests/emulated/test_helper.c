@@ -877,28 +877,30 @@ static void scene_host(struct agent *agent)
     AGENT_CHECK(agent->host_changed && host_has("calls", "daemon-reload"));
     AGENT_CHECK(host_has(DROP_IN, "Nice=5\nEnvironment=\"MIG_PARTED_SELECTED_CONFIG=all-1g.6gb\""));
     AGENT_CHECK(agent_host(agent, MIG_HELPER_CAPS_NODES, NULL, 0) == 0 && !agent->host_changed);
-    AGENT_CHECK(agent_host(agent, MIG_HELPER_CDI_MANAGEMENT, "/x/../y", 0) == MIG_E_USAGE);
+    /* where it is written is not for the agent to say */
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_CDI_MANAGEMENT, host_path("etc/shadow"), 0) ==
+                MIG_E_USAGE);
     AGENT_CHECK(agent->lost_count == 0);
 }
 
 /* nvidia-ctk of the container: what it writes is what it was told. */
 static void scene_cdi(struct agent *agent)
 {
-    char spec[160];
+    static const char spec[] = "cdi/management.nvidia.com-gpu.yaml";
 
-    (void)mig_text_copy(spec, sizeof(spec), host_path("cdi.yaml"));
-    AGENT_CHECK(agent_host(agent, MIG_HELPER_CDI_MANAGEMENT, spec, 0) == 0 && !agent->host_changed);
+    AGENT_CHECK(mkdir(host_path("cdi"), 0755) == 0);
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_CDI_MANAGEMENT, NULL, 0) == 0 && !agent->host_changed);
     write_host("bin/nvidia-ctk", "#!/bin/sh\n"
                                  "for a; do case $a in --output=*) echo \"$*\" "
                                  ">>\"${a#--output=}\";; esac; done\n");
-    AGENT_CHECK(agent_host(agent, MIG_HELPER_CDI_MANAGEMENT, spec, 0) == 0 && agent->host_changed);
-    AGENT_CHECK(host_has("cdi.yaml", "cdi generate --mode=management "
-                                     "--vendor=management.nvidia.com --class=gpu "
-                                     "--driver-root=/drv --dev-root=/drv --output="));
-    AGENT_CHECK(host_has("cdi.yaml", "--nvidia-cdi-hook-path=/hook"));
-    AGENT_CHECK(host_has("cdi.yaml", "cdi transform root --from=/drv --to=/run/nvidia/driver"));
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_CDI_MANAGEMENT, NULL, 0) == 0 && agent->host_changed);
+    AGENT_CHECK(host_has(spec, "cdi generate --mode=management "
+                               "--vendor=management.nvidia.com --class=gpu "
+                               "--driver-root=/drv --dev-root=/drv --output="));
+    AGENT_CHECK(host_has(spec, "--nvidia-cdi-hook-path=/hook"));
+    AGENT_CHECK(host_has(spec, "cdi transform root --from=/drv --to=/run/nvidia/driver"));
     write_host("bin/nvidia-ctk", "#!/bin/sh\necho no driver >&2\nexit 4\n");
-    AGENT_CHECK(agent_host(agent, MIG_HELPER_CDI_MANAGEMENT, spec, 0) == MIG_E_FAILED);
+    AGENT_CHECK(agent_host(agent, MIG_HELPER_CDI_MANAGEMENT, NULL, 0) == MIG_E_FAILED);
     AGENT_CHECK(strstr(agent->error.message, "'nvidia-ctk' ended with status 4: no driver"));
 }
 
@@ -908,11 +910,14 @@ static void test_cdi(void **state)
         .driver_root = "/drv", .host_driver_root = "/run/nvidia/driver", .cdi_hook = "/hook"};
     MIG_AUTO_FREE char *path = NULL;
     MIG_AUTO_FREE char *before = strdup(getenv("PATH"));
+    char cdi_dir[sizeof(host_root) + 8];
     struct node node;
 
     (void)state;
     node_make(&node, "A30", true);
     (void)snprintf(host_root, sizeof(host_root), "%s/h", node.path);
+    (void)snprintf(cdi_dir, sizeof(cdi_dir), "%s/cdi", host_root);
+    options.cdi_dir = cdi_dir;
     assert_int_equal(mkdir(host_root, 0755), 0);
     assert_true(asprintf(&path, "%s/bin:%s", host_root, before) > 0);
     (void)setenv("PATH", path, 1);
