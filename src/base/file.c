@@ -166,6 +166,19 @@ int mig_file_write_atomic(const char *path, const void *data, size_t size, mode_
     return mig_sync_parent(path, error);
 }
 
+int mig_file_remove(const char *path, struct mig_error *error)
+{
+    struct stat status;
+
+    if (lstat(path, &status) < 0 && (errno == ENOENT || errno == ENOTDIR)) {
+        return 0;
+    }
+    if (unlink(path) < 0 && errno != ENOENT) {
+        return mig_error_set_errno(error, MIG_E_FAILED, errno, "could not remove '%s'", path);
+    }
+    return 0;
+}
+
 int mig_mkdir_parents(const char *path, mode_t mode, struct mig_error *error)
 {
     char partial[PATH_MAX];

@@ -21,6 +21,9 @@ int mig_file_read(const char *path, size_t max, char **ret, size_t *ret_size,
 int mig_file_write_atomic(const char *path, const void *data, size_t size, mode_t mode,
                           struct mig_error *error);
 
+/* Removes a file. One that is not there is fine, also where nothing may be written. */
+int mig_file_remove(const char *path, struct mig_error *error);
+
 /* Writes all of it, whatever the size of single writes. Returns 0 or -errno. */
 int mig_write_all(int fd, const void *data, size_t size);
 

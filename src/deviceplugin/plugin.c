@@ -23,6 +23,8 @@
 #define RETRY_MS 1000
 #define INCOMPLETE_AGAIN_MS 5000 /* the files of an instance may come after it */
 
+#define UNKNOWN_FILE UINT64_MAX /* instead of a hash: an earlier process may have left a file */
+
 enum stage { IDLE = 0, ASKING, WRITING };
 
 struct mig_deviceplugin {
@@ -293,7 +295,7 @@ uint64_t plugin_hash(const char *text)
     for (; *text; text++) {
         hash = (hash ^ (uint8_t)*text) * 0x100000001b3u;
     }
-    return hash ? hash : 1;
+    return hash != 0 && hash != UNKNOWN_FILE ? hash : 1;
 }
 
 /* Without its file a new device cannot be used yet. */
@@ -608,6 +610,9 @@ int mig_deviceplugin_new(uv_loop_t *loop, const struct mig_deviceplugin_options 
         untold_free(plugin->untold);
         free(plugin);
         return result;
+    }
+    for (size_t i = 0; i < MIG_DP_CDI_CLASS_COUNT; i++) {
+        plugin->written[i] = UNKNOWN_FILE;
     }
     uv_timer_init(loop, &plugin->timer);
     plugin->timer.data = plugin;

@@ -177,9 +177,7 @@ static int write_directly(const struct mig_deviceplugin *plugin, const char *nam
 
     snprintf(path, sizeof(path), "%.300s/%.128s", plugin_cdi_dir(plugin), name);
     if (!text) {
-        return unlink(path) == 0 || errno == ENOENT
-                   ? MIG_OK
-                   : mig_error_set_errno(error, MIG_E_FAILED, errno, "could not remove %s", path);
+        return mig_file_remove(path, error);
     }
     result = mig_mkdir_parents(plugin_cdi_dir(plugin), 0755, error);
     return result < 0 ? result : mig_file_write_atomic(path, text, strlen(text), FILE_MODE, error);

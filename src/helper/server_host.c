@@ -421,9 +421,7 @@ static int write_cdi(const struct mig_server *server, const char *name, int fd,
     }
     (void)snprintf(path, sizeof(path), "%s/%s", directory, name);
     if (fd < 0) {
-        return unlink(path) == 0 || errno == ENOENT
-                   ? 0
-                   : mig_error_set_errno(error, MIG_E_FAILED, errno, "could not remove '%s'", path);
+        return mig_file_remove(path, error);
     }
     rc = read_passed(fd, &text, &size, error);
     if (rc == 0) {

@@ -376,6 +376,16 @@ class DevicePluginRows(KubeletCase):
             self.assertTrue(set(self.kubelet.resources["nvidia.com/mig-1g.6gb"].devices()) <=
                             {one["name"] for one in document["devices"]})
 
+    def test_D4_a_file_of_an_earlier_life_goes(self):
+        self.setup("A30", lists="envvar")
+        path = self.scratch / "cdi/k8s.device-plugin.nvidia.com-gpu.json"
+        path.parent.mkdir()
+        path.write_text('{"devices": [{"name": "MIG-that-was"}]}', encoding="utf-8")
+        self.create(0, "14")
+        self.begin()
+        self.sees(mig_1g__6gb=1)
+        self.assertFalse(path.exists())
+
     def test_D4_unwritable_directory_keeps_new_devices_back(self):
         self.setup("A30", lists="cdi-cri")
         (self.scratch / "cdi").write_text("not a directory")

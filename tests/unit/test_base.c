@@ -159,8 +159,11 @@ static void test_file_round_trip_and_limit(void **state)
     assert_int_equal(error.code, EFBIG);
     assert_int_equal(mig_file_read("/nonexistent", 3, &data, &size, &error), MIG_E_FAILED);
     assert_int_equal(error.code, ENOENT);
-    unlink(path);
+    assert_int_equal(mig_file_remove(path, &error), 0);
+    assert_int_equal(mig_file_remove(path, &error), 0);
+    assert_int_equal(mig_file_remove("/dev/null/x", &error), 0);
     snprintf(path, sizeof(path), "%s/a/b", directory);
+    assert_int_equal(mig_file_remove(path, &error), MIG_E_FAILED);
     rmdir(path);
     snprintf(path, sizeof(path), "%s/a", directory);
     rmdir(path);
