@@ -262,10 +262,10 @@ static void pod_listed(json_t *object, void *data)
     const json_t *metadata = json_object_get(object, "metadata");
     MIG_AUTO_BUFFER struct mig_buffer name;
 
+    mig_buffer_init(&name, 1024); /* before any return: it is released by all of them */
     if (pods->count == NAMES_MAX || (pods->clients && !is_client(pods->task.role, object))) {
         return;
     }
-    mig_buffer_init(&name, 1024);
     mig_buffer_printf(&name, "%s/%s", text_in(metadata, "namespace"), text_in(metadata, "name"));
     pods->names[pods->count] = mig_buffer_take(&name);
     pods->count += pods->names[pods->count] != NULL;
