@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""migd's device plugin beside NVIDIA's: the same emulated node, the same kubelet (grpc's C core).
+"""migd, device plugin and labels, beside NVIDIA's device plugin and gpu-feature-discovery:
+the same emulated node, the same kubelet (grpc's C core).
 
-    bench_deviceplugin.py [--gpus 8] [--starts 5] [--calls 1000]
+    bench_deviceplugin.py [--gpus 8] [--starts 5] [--calls 1000] [--idle 10]
 
-Time from start to registered, from a MIG change to the kubelet's list, of Allocate, and memory with 7 slices on
-each GPU. NVIDIA's plugin does not see changes; it is started again at once. Prints numbers, passes
-or fails nothing. What is not here (tests/clients/fetch-peers) is left out.
+Time from start to registered, from a MIG change to the kubelet's list, of Allocate; memory with 7 slices on each GPU
+and CPU time while nothing happens, of all processes together. NVIDIA's plugin does not see changes; it is started
+again at once. Prints numbers, passes or fails nothing. What is not here (tests/clients/fetch-peers) is left out.
 """
 import argparse
 import json
@@ -28,11 +29,18 @@ RESOURCE = "nvidia.com/mig-1g.5gb"
 WAIT_S = 60
 SLICES = 7
 
+LABELS = "/var/lib/labels"  # a folder that anybody may write to
 PROGRAMS = {
-    "migd": [BUILD / "src/daemon/migd", "--roles", "device-plugin", "--mig-strategy", "mixed",
+    "migd": [BUILD / "src/daemon/migd", "--roles", "device-plugin,labels", "--mig-strategy",
+             "mixed", "--labels-to", "file", "--labels-file", f"{LABELS}/gfd",
              "--state-dir", "/var/lib/migd", "--cdi-dir", "/var/lib/cdi", "--log-level", "error"],
     "nvidia": [PEERS / "device-plugin/nvidia-device-plugin", "--device-discovery-strategy=nvml",
                "--mig-strategy=mixed"],
+}
+# what runs beside it to do the same
+COMPANIONS = {
+    "nvidia": [PEERS / "device-plugin/gpu-feature-discovery", "--device-discovery-strategy=nvml",
+               "--mig-strategy=mixed", "--use-node-feature-api=false", f"--output-file={LABELS}/gfd"],
 }
 
 
@@ -76,10 +84,24 @@ class Run:
         self.kubelet = FakeKubelet(KUBELET).start()
         self.started = time.monotonic()
         self.process = self.start()
+        self.companion = None
 
-    def start(self):
-        return subprocess.Popen([str(word) for word in PROGRAMS[self.name]],
+    def start(self, commands=None):
+        return subprocess.Popen([str(word) for word in (commands or PROGRAMS)[self.name]],
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def accompany(self):
+        """Starts what runs beside it, and waits until there are labels."""
+        if self.name in COMPANIONS:
+            self.companion = self.start(COMPANIONS)
+        limit = time.monotonic() + WAIT_S
+        while not pathlib.Path(LABELS, "gfd").exists():
+            if time.monotonic() > limit:
+                raise SystemExit(f"{self.name}: no labels")
+            time.sleep(0.05)
+
+    def pids(self):
+        return [one.pid for one in (self.process, self.companion) if one]
 
     def restart(self):
         """What makes NVIDIA's plugin see a change."""
@@ -94,13 +116,15 @@ class Run:
         return self.kubelet.resources[RESOURCE].times[-1] - self.started
 
     def close(self):
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(WAIT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        for process in [one for one in (self.process, self.companion) if one]:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(WAIT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         self.kubelet.stop()
+        pathlib.Path(LABELS, "gfd").unlink(missing_ok=True)
 
 
 def measure(name, options):
@@ -127,18 +151,23 @@ def measure(name, options):
                 if name == "nvidia":
                     run.restart()
                 changes.append(run.wait(count))
-    if run.process.poll() is not None:
-        raise SystemExit(f"{name} ended with {run.process.returncode}")
-    idle = cpu_s(run.process.pid)
+    run.accompany()
+    time.sleep(2)
+    idle = sum(map(cpu_s, run.pids()))
     time.sleep(options.idle)
-    idle = cpu_s(run.process.pid) - idle
+    idle = sum(map(cpu_s, run.pids())) - idle
+    for process in (run.process, run.companion):
+        if process and process.poll() is not None:
+            raise SystemExit(f"{process.args[0]} ended with {process.returncode}")
     result = {"start_ms": statistics.median(starts) * 1000,
               "change_ms": statistics.median(changes) * 1000,
               "allocate_p50_us": statistics.median(calls) * 1e6,
               "allocate_p99_us": sorted(calls)[len(calls) * 99 // 100] * 1e6,
-              "rss_mib": memory_kib(run.process.pid, "Rss") / 1024,
-              "pss_mib": memory_kib(run.process.pid, "Pss") / 1024,
-              "idle_cpu_percent": 100 * idle / options.idle}
+              "rss_mib": sum(memory_kib(one, "Rss") for one in run.pids()) / 1024,
+              "pss_mib": sum(memory_kib(one, "Pss") for one in run.pids()) / 1024,
+              "pss_of_labels_mib": memory_kib(run.companion.pid, "Pss") / 1024
+                                   if run.companion else 0.0,
+              "idle_cpu_ms_per_min": 60e3 * idle / options.idle}
     run.close()
     return result
 
@@ -172,7 +201,7 @@ def main():
                         "on"], check=True, stdout=subprocess.DEVNULL)
         done = subprocess.run(
             [migemu, "run", node, "--", "unshare", "-m", "sh", "-c",
-             "mount -t tmpfs tmpfs /var/lib && mkdir /var/lib/proc && "
+             f"mount -t tmpfs tmpfs /var/lib && mkdir /var/lib/proc && mkdir -m 777 {LABELS} && "
              "mount -t proc proc /var/lib/proc && exec \"$@\"", "sh", sys.executable, __file__,
              "--inside", "--gpus", str(options.gpus), "--starts", str(options.starts), "--calls",
              str(options.calls), "--idle", str(options.idle)], check=True, stdout=subprocess.PIPE,
@@ -181,7 +210,7 @@ def main():
     names = list(results)
     print(f"{'':20}" + "".join(f"{name:>12}" for name in names))
     for metric in results[names[0]]:
-        print(f"{metric:20}" + "".join(f"{results[name][metric]:12.1f}" for name in names))
+        print(f"{metric:20}" + "".join(f"{results[name][metric]:12.2f}" for name in names))
 
 
 if __name__ == "__main__":
