@@ -227,9 +227,9 @@ static void look_at_runtime(struct deviceplugin_role *role, const json_t *node)
     if (cdi_only != role->cdi_only) {
         role->cdi_only = cdi_only;
         log_write(LOG_LEVEL_INFO, AREA, NULL, 0,
-                  "%s %s a runtime of NVIDIA's: without a device list strategy containers are told "
+                  "%s %s runtime of NVIDIA's: without a device list strategy containers are told "
                   "of devices by NVIDIA_VISIBLE_DEVICES%s",
-                  runtime_version(node), cdi_only ? "has no" : "may have",
+                  runtime_version(node), cdi_only ? "has no" : "may have a",
                   cdi_only ? " and CDI names" : " alone");
         deviceplugin_role_reload(role);
     }
