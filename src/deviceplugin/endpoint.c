@@ -298,7 +298,7 @@ static bool is_by_registry(const struct endpoint *endpoint)
 static void on_info(struct mig_grpc_request *request, const void *message, size_t size, void *data)
 {
     struct endpoint *endpoint = data;
-    Pr__PluginInfo info = PR__PLUGIN_INFO__INIT;
+    Pr__PluginInfo info;
     MIG_AUTO_FREE void *answer = NULL;
     struct mig_error error = {0};
     char *version = mig_protobuf_text(VERSION);
@@ -307,6 +307,7 @@ static void on_info(struct mig_grpc_request *request, const void *message, size_
 
     (void)message;
     (void)size;
+    pr__plugin_info__init(&info);
     info.type = mig_protobuf_text("DevicePlugin");
     info.name = endpoint->resource;
     info.supported_versions = &version;

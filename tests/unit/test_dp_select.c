@@ -341,6 +341,7 @@ static void F3_beginning(void **state)
     begin(&test);
     put(&test, "only", "O");
     START(&test, false, false, "--plugin-config-dir", test.folder);
+    kube_server_run_ms(&test.server, 1); /* what comes of a timer does not end a turn */
     is_used(&test, 1, "only", "O");
     end(&test);
 
