@@ -246,7 +246,6 @@ static bool try_again(struct mig_kube_call *call, const struct mig_kube_outcome 
 {
     struct mig_kube *kube = call->kube;
     uint64_t now_ms = uv_now(kube->loop);
-    unsigned delay_ms;
 
     if (outcome->status == 401 && !call->reauthorised && has_new_token(call, now_ms)) {
         call->reauthorised = true;
@@ -256,11 +255,8 @@ static bool try_again(struct mig_kube_call *call, const struct mig_kube_outcome 
     if (!mig_kube_retry_wanted(call->retry, outcome)) {
         return false;
     }
-    delay_ms = mig_kube_backoff_next(&call->backoff, &kube->random);
-    if (delay_ms < outcome->retry_after_ms) {
-        delay_ms = outcome->retry_after_ms + (unsigned)mig_kube_random_below(&kube->random, 250);
-    }
-    call->due_ms = now_ms + delay_ms;
+    call->due_ms =
+        now_ms + mig_kube_backoff_after(&call->backoff, outcome->retry_after_ms, &kube->random);
     return call->due_ms < call->deadline_ms;
 }
 

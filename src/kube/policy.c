@@ -31,6 +31,15 @@ unsigned mig_kube_backoff_next(struct mig_kube_backoff *backoff, struct mig_kube
     return (unsigned)(delay_ms - mig_kube_random_below(random, delay_ms / 2 + 1));
 }
 
+unsigned mig_kube_backoff_after(struct mig_kube_backoff *backoff, unsigned least_ms,
+                                struct mig_kube_random *random)
+{
+    unsigned delay_ms = mig_kube_backoff_next(backoff, random);
+
+    least_ms += (unsigned)mig_kube_random_below(random, least_ms / 4 + 1);
+    return delay_ms > least_ms ? delay_ms : least_ms;
+}
+
 void mig_kube_backoff_reset(struct mig_kube_backoff *backoff)
 {
     backoff->failures = 0;

@@ -26,6 +26,11 @@ struct mig_kube_backoff {
 };
 
 unsigned mig_kube_backoff_next(struct mig_kube_backoff *backoff, struct mig_kube_random *random);
+
+/* The same where the server has asked for `least_ms` (0 = it has not): that, and up to a quarter
+ * more, for it has asked the others the same. */
+unsigned mig_kube_backoff_after(struct mig_kube_backoff *backoff, unsigned least_ms,
+                                struct mig_kube_random *random);
 void mig_kube_backoff_reset(struct mig_kube_backoff *backoff);
 
 /* `rate_per_s` in the long run, `burst` at once. Starts full. */

@@ -127,7 +127,8 @@ static int tell_object(struct mig_kube_watch *watch, json_t *object)
 
 static void pause_for(struct mig_kube_watch *watch, unsigned least_ms, bool list_next)
 {
-    unsigned delay_ms = mig_kube_backoff_next(&watch->backoff, mig_kube_random(watch->kube));
+    unsigned delay_ms =
+        mig_kube_backoff_after(&watch->backoff, least_ms, mig_kube_random(watch->kube));
 
     if (watch->in_touch) { /* until now */
         watch->touch_ms = now(watch);
@@ -135,7 +136,7 @@ static void pause_for(struct mig_kube_watch *watch, unsigned least_ms, bool list
     }
     watch->state = PAUSED;
     watch->list_next = watch->list_next || list_next;
-    watch->resume_ms = now(watch) + (delay_ms > least_ms ? delay_ms : least_ms);
+    watch->resume_ms = now(watch) + delay_ms;
     schedule(watch);
 }
 

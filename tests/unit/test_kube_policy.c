@@ -30,6 +30,29 @@ static void test_backoff_doubles_with_jitter(void **state)
     assert_int_equal(mig_kube_random_below(&again, 0), 0);
 }
 
+/* Those who were told the same time do not come back at the same time, nor before it. */
+static void test_what_the_server_asks_for_has_jitter(void **state)
+{
+    struct mig_kube_backoff backoff = {.first_ms = 200, .max_ms = 400};
+    struct mig_kube_random random = {.state = 1};
+    unsigned first = mig_kube_backoff_after(&backoff, 8000, &random), others = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 100; i++) {
+        unsigned delay_ms = mig_kube_backoff_after(&backoff, 8000, &random);
+
+        assert_in_range(delay_ms, 8000, 10000);
+        others += delay_ms != first;
+    }
+    assert_true(others > 90);
+    backoff.first_ms = backoff.max_ms = 20000;
+    assert_in_range(mig_kube_backoff_after(&backoff, 8000, &random), 10000, 20000);
+    mig_kube_backoff_reset(&backoff);
+    assert_in_range(mig_kube_backoff_after(&backoff, 0, &random), 10000, 20000);
+    assert_in_range(mig_kube_backoff_after(&backoff, UINT32_MAX / 2, &random), UINT32_MAX / 2,
+                    UINT32_MAX);
+}
+
 static void test_bucket_holds_the_rate(void **state)
 {
     struct mig_kube_bucket bucket;
@@ -242,6 +265,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_backoff_doubles_with_jitter),
+        cmocka_unit_test(test_what_the_server_asks_for_has_jitter),
         cmocka_unit_test(test_bucket_holds_the_rate),
         cmocka_unit_test(test_retry_classes),
         cmocka_unit_test(test_paths_are_escaped),
