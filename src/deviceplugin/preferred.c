@@ -23,6 +23,7 @@ struct chooser {
     const struct mig_dp_preference *preference;
     struct candidate *candidates; /* in table order, so that ties are broken the same way always */
     size_t count, chosen_count;
+    uint32_t *free; /* of each slice of the table: its candidates that are not chosen */
 };
 
 /* Lower is better; compared member by member. */
@@ -46,16 +47,10 @@ static int compare_candidates(const void *a, const void *b)
     return strcmp(left->id, right->id);
 }
 
-/* Replicas of the slice that were chosen, or that are available and were not. */
-static uint32_t count_of_slice(const struct chooser *chooser, const struct mig_dp_slice *slice,
-                               bool chosen)
+/* There may be thousands of replicas: they are counted once, not for each choice. */
+static uint32_t *free_of(const struct chooser *chooser, const struct mig_dp_slice *slice)
 {
-    uint32_t count = 0;
-
-    for (size_t i = 0; i < chooser->count; i++) {
-        count += chooser->candidates[i].slice == slice && chooser->candidates[i].chosen == chosen;
-    }
-    return count;
+    return &chooser->free[slice - chooser->preference->table->slices];
 }
 
 static bool same_gpu(const struct mig_dp_slice *a, const struct mig_dp_slice *b)
@@ -110,7 +105,7 @@ static struct cost cost_of(const struct chooser *chooser, const struct candidate
     }
     cost.unhealthy = slice->unhealthy;
     if (slice->replicas > 0) {
-        taken = slice->replicas - count_of_slice(chooser, slice, false);
+        taken = slice->replicas - *free_of(chooser, slice);
         cost.replica = chooser->preference->packed ? slice->replicas - taken : taken;
         return cost;
     }
@@ -181,18 +176,21 @@ static struct candidate *cheapest(const struct chooser *chooser, size_t wanted)
 static size_t take(struct chooser *chooser, const char **chosen, struct candidate *candidate)
 {
     candidate->chosen = true;
+    if (candidate->slice) {
+        --*free_of(chooser, candidate->slice);
+    }
     chosen[chooser->chosen_count++] = candidate->id;
     return chooser->chosen_count;
 }
 
 static struct candidate *find_candidate(const struct chooser *chooser, const char *id)
 {
-    for (size_t i = 0; i < chooser->count; i++) {
-        if (strcmp(chooser->candidates[i].id, id) == 0) {
-            return &chooser->candidates[i];
-        }
-    }
-    return NULL;
+    const struct mig_dp_preference *preference = chooser->preference;
+    const struct candidate wanted = {
+        .id = id, .slice = mig_dp_table_device(preference->table, preference->resource, id)};
+
+    return bsearch(&wanted, chooser->candidates, chooser->count, sizeof(wanted),
+                   compare_candidates);
 }
 
 /* Those that must be included come first, also when they are not among the available ones. */
@@ -238,10 +236,14 @@ size_t mig_dp_prefer(const struct mig_dp_preference *preference, const char **ch
 {
     MIG_AUTO_FREE struct candidate *candidates =
         calloc(preference->available_count + 1, sizeof(*candidates));
-    struct chooser chooser = {
-        .preference = preference, .candidates = candidates, .count = preference->available_count};
+    MIG_AUTO_FREE uint32_t *free_counts =
+        calloc((size_t)preference->table->slice_count + 1, sizeof(*free_counts));
+    struct chooser chooser = {.preference = preference,
+                              .candidates = candidates,
+                              .count = preference->available_count,
+                              .free = free_counts};
 
-    if (!candidates || !preference->resource) {
+    if (!candidates || !free_counts || !preference->resource) {
         return first_ones(preference, chosen);
     }
     for (size_t i = 0; i < chooser.count; i++) {
@@ -249,6 +251,9 @@ size_t mig_dp_prefer(const struct mig_dp_preference *preference, const char **ch
 
         candidates[i] = (struct candidate){
             .id = id, .slice = mig_dp_table_device(preference->table, preference->resource, id)};
+        if (candidates[i].slice) {
+            ++*free_of(&chooser, candidates[i].slice);
+        }
     }
     qsort(candidates, chooser.count, sizeof(candidates[0]), compare_candidates);
     take_required(&chooser, chosen);

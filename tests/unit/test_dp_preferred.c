@@ -199,6 +199,45 @@ static void K10_never_an_error(void **state)
     unmake(&world);
 }
 
+#define MANY_SLICES 14u
+#define MANY_REPLICAS 1000u
+#define MANY_WANTED 13000u
+
+/* As many as a node may announce, of which a pod wants nearly all: each slice gives as many. */
+static void K11_thousands_of_replicas(void **state)
+{
+    static char ids[MANY_SLICES * MANY_REPLICAS][MIG_DP_ID_SIZE];
+    static const char *available[MANY_SLICES * MANY_REPLICAS], *chosen[MANY_WANTED];
+    struct config_node node = {0};
+    struct mig_dp_config *config = dp_config("{flags: {migStrategy: mixed}, sharing: {timeSlicing: "
+                                             "{resources: [{name: mig-1g.5gb, replicas: 1000}]}}}");
+    struct mig_dp_preference preference = {.available = available,
+                                           .available_count = MANY_SLICES * MANY_REPLICAS,
+                                           .size = MANY_WANTED};
+    unsigned taken[MANY_SLICES] = {0};
+    struct mig_dp_table *table;
+
+    (void)state;
+    dp_add_gpu(&node, A100, SEVEN);
+    dp_add_gpu(&node, A100, SEVEN);
+    table = dp_table(&node, config);
+    assert_int_equal(table->slice_count, MANY_SLICES);
+    for (unsigned i = 0; i < MANY_SLICES * MANY_REPLICAS; i++) {
+        available[i] = mig_dp_slice_id(&table->slices[i % MANY_SLICES], i / MANY_SLICES, ids[i]);
+    }
+    preference.table = table;
+    preference.resource = &table->resources[0];
+    assert_int_equal(mig_dp_prefer(&preference, chosen), MANY_WANTED);
+    for (unsigned i = 0; i < MANY_WANTED; i++) {
+        taken[mig_dp_table_device(table, preference.resource, chosen[i]) - table->slices]++;
+    }
+    for (unsigned i = 0; i < MANY_SLICES; i++) {
+        assert_in_range(taken[i], MANY_WANTED / MANY_SLICES, MANY_WANTED / MANY_SLICES + 1);
+    }
+    mig_dp_table_free(table);
+    mig_dp_config_free(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -209,6 +248,7 @@ int main(void)
         cmocka_unit_test(K12_replicas_distributed_and_packed),
         cmocka_unit_test(K11_included_and_size),
         cmocka_unit_test(K10_never_an_error),
+        cmocka_unit_test(K11_thousands_of_replicas),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
