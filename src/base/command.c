@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Runs a program: no shell, no input, output kept up to a limit, its own process group so that all
- * of it can be ended when it takes too long. A process that hangs inside a driver cannot be ended
- * at all: then it is left behind.
+ * Runs a program: no shell, short input, output kept up to a limit, its own process group so that
+ * all of it can be ended when it takes too long. A process that hangs inside a driver cannot be
+ * ended at all: then it is left behind.
  *
  * The child may belong to a program with threads, so between fork and exec it only makes calls that
  * are safe there; why it could not start comes back through a pipe that exec closes.
@@ -37,9 +37,10 @@ static void clear_signals(void)
 }
 
 /* In the child; returns only with an errno value. */
-static int become(const struct mig_command *command, char *const *words, int output)
+static int become(const struct mig_command *command, char *const *words, int given, int output)
 {
-    int input = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int input = given >= 0 ? given : open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int reason;
 
     if (input < 0 || dup2(input, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0 ||
         dup2(output, STDERR_FILENO) < 0) {
@@ -47,12 +48,43 @@ static int become(const struct mig_command *command, char *const *words, int out
     }
     (void)setpgid(0, 0);
     clear_signals();
+    reason = command->prepare ? command->prepare(command->prepare_data) : 0;
+    if (reason != 0) {
+        return reason;
+    }
     if (command->root && command->root[0] != '\0' &&
         (chroot(command->root) < 0 || chdir("/") < 0)) {
         return errno;
     }
-    execvp(words[0], words);
+    if (command->environment) {
+        execvpe(words[0], words, command->environment);
+    } else {
+        execvp(words[0], words);
+    }
     return errno;
+}
+
+/* A pipe with all of the input in it; -1 without any, or a negative errno value. */
+static int open_input(const char *input)
+{
+    size_t size = input ? strlen(input) : 0;
+    int ends[2];
+
+    if (!input) {
+        return -1;
+    }
+    if (size > MIG_COMMAND_INPUT_MAX) {
+        return -E2BIG;
+    }
+    if (pipe2(ends, O_CLOEXEC) < 0) {
+        return -errno;
+    }
+    if (write(ends[1], input, size) != (ssize_t)size) {
+        close(ends[0]);
+        ends[0] = -EIO;
+    }
+    close(ends[1]);
+    return ends[0];
 }
 
 /* Starts it with its output on `output`. Returns 0 or an errno value. */
@@ -64,15 +96,19 @@ static int start(const struct mig_command *command, int output, pid_t *ret)
         char *const *wanted;
     } words = {command->words};
     MIG_AUTO_CLOSE int read_end = -1;
+    MIG_AUTO_CLOSE int input = open_input(command->input);
     int ends[2], reason = 0;
 
+    if (input < -1) {
+        return -input;
+    }
     if (pipe2(ends, O_CLOEXEC) < 0) {
         return errno;
     }
     read_end = ends[0];
     *ret = fork();
     if (*ret == 0) {
-        reason = become(command, words.wanted, output);
+        reason = become(command, words.wanted, input, output);
         (void)!write(ends[1], &reason, sizeof(reason));
         _exit(127);
     }
@@ -88,6 +124,16 @@ static int start(const struct mig_command *command, int output, pid_t *ret)
         (void)waitpid(*ret, NULL, 0);
     }
     return reason;
+}
+
+int mig_command_start(const struct mig_command *command, int output, pid_t *ret,
+                      struct mig_error *error)
+{
+    int reason = start(command, output, ret);
+
+    return reason == 0 ? 0
+                       : mig_error_set_errno(error, MIG_E_FAILED, reason, "could not run '%s'",
+                                             command->words[0]);
 }
 
 /* ---- waiting ---- */
