@@ -87,6 +87,8 @@
     OPTIONAL(nvmlDeviceGetMPSComputeRunningProcesses_v3, "processes are read the old way")         \
     OPTIONAL(nvmlDeviceGetMPSComputeRunningProcesses_v2, "processes are read the old way")         \
     OPTIONAL(nvmlDeviceGetMPSComputeRunningProcesses, "MPS processes are not seen")                \
+    OPTIONAL(nvmlDeviceGetComputeMode, "the compute mode of GPUs is not known")                    \
+    OPTIONAL(nvmlDeviceSetComputeMode, "GPUs shared by MPS stay open to other processes")          \
     OPTIONAL(nvmlDeviceGetMemoryInfo_v2, "reserved memory is counted as used")                     \
     OPTIONAL(nvmlDeviceGetClockInfo, "clocks are not measured")                                    \
     OPTIONAL(nvmlDeviceGetTemperature, "temperatures are not measured")                            \

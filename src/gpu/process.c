@@ -286,3 +286,33 @@ void mig_processes_assign(struct mig_session *session, struct mig_gpu *gpu)
         mark_users(gpu, &gpu->layout.gis[i]);
     }
 }
+
+static void clear_users(struct mig_gi *gi)
+{
+    gi->in_use = false;
+    gi->holder[0] = '\0';
+    for (uint8_t i = 0; i < gi->ci_count; i++) {
+        gi->cis[i].in_use = false;
+    }
+}
+
+void mig_processes_drop(struct mig_gpu *gpu,
+                        bool (*drops)(const struct mig_process *process, void *data), void *data)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < gpu->process_known; i++) {
+        if (!drops(&gpu->processes[i], data)) {
+            gpu->processes[kept++] = gpu->processes[i];
+        }
+    }
+    if (kept == gpu->process_known) {
+        return;
+    }
+    gpu->process_count -= gpu->process_known - kept;
+    gpu->process_known = kept;
+    for (uint8_t i = 0; i < gpu->layout.gi_count; i++) {
+        clear_users(&gpu->layout.gis[i]);
+        mark_users(gpu, &gpu->layout.gis[i]);
+    }
+}

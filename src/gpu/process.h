@@ -21,6 +21,10 @@ int mig_processes_read(struct mig_session *session, const struct mig_process_sco
 /* Gives each process its name, and each instance of gpu->layout its users. */
 void mig_processes_assign(struct mig_session *session, struct mig_gpu *gpu);
 
+/* Takes those out that do not count as users, and marks the instances anew. */
+void mig_processes_drop(struct mig_gpu *gpu,
+                        bool (*drops)(const struct mig_process *process, void *data), void *data);
+
 /* "python3 (pid 4242)" */
 void mig_process_label(const struct mig_process *process, char *buffer, size_t size);
 
