@@ -30,13 +30,21 @@ struct field {
     }
 
 static const struct field fields[] = {
-    TEXT("state-dir", state_dir),         TEXT("library", library),
-    TEXT("driver-root", driver_root),     TEXT("host-root", host_root),
-    TEXT("kubelet-dir", kubelet_dir),     TEXT("cdi-dir", cdi_dir),
-    TEXT("dev-root", dev_root),           TEXT("host-driver-root", host_driver_root),
-    TEXT("host-dev-root", host_dev_root), TEXT("cdi-hook", cdi_hook),
-    TEXT("state-file", state_file),       NUMBER("poll-interval-ms", poll_interval_ms),
-    NUMBER("deadline-ms", deadline_ms),   NUMBER("restart-max-ms", restart_max_ms),
+    TEXT("state-dir", state_dir),
+    TEXT("library", library),
+    TEXT("driver-root", driver_root),
+    TEXT("host-root", host_root),
+    TEXT("kubelet-dir", kubelet_dir),
+    TEXT("cdi-dir", cdi_dir),
+    TEXT("dev-root", dev_root),
+    TEXT("host-driver-root", host_driver_root),
+    TEXT("host-dev-root", host_dev_root),
+    TEXT("cdi-hook", cdi_hook),
+    TEXT("mps-dir", mps_dir),
+    TEXT("state-file", state_file),
+    NUMBER("poll-interval-ms", poll_interval_ms),
+    NUMBER("deadline-ms", deadline_ms),
+    NUMBER("restart-max-ms", restart_max_ms),
 };
 
 _Static_assert(MIG_ARRAY_SIZE(fields) + MIG_ARGUMENT_FIXED < MIG_ARGUMENT_MAX, "room for all");

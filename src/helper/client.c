@@ -109,6 +109,7 @@ static void finish(struct request *request, struct mig_message *answer,
         break;
     case MIG_MESSAGE_SAVE:
     case MIG_MESSAGE_CDI:
+    case MIG_MESSAGE_MPS:
         mig_node_free(node);
         request->done.save(error, request->data);
         break;
@@ -391,6 +392,11 @@ static int take_message(struct mig_helper *helper, struct mig_message *message)
     case MIG_MESSAGE_RESET:
         if (helper->events.reset) {
             helper->events.reset(message->text, helper->events.data);
+        }
+        return 0;
+    case MIG_MESSAGE_MPS_STATE:
+        if (helper->events.mps) {
+            helper->events.mps(&message->mps_state, helper->events.data);
         }
         return 0;
     case MIG_MESSAGE_SAID:
@@ -770,6 +776,34 @@ int mig_helper_write_cdi(struct mig_helper *helper, const char *name, const char
     }
     request->message->fd = MIG_TAKE_FD(fd);
     (void)mig_text_copy(request->message->text, sizeof(request->message->text), name);
+    request->done.save = done;
+    return enter(helper, request);
+}
+
+int mig_helper_share(struct mig_helper *helper, const struct mig_helper_mps *devices, size_t count,
+                     mig_helper_done *done, void *data, struct mig_error *error)
+{
+    struct request *request;
+
+    if (count > MIG_HELPER_MPS_MAX) {
+        return mig_error_set(error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
+                             "could not share %zu devices by MPS: there may be %u", count,
+                             MIG_HELPER_MPS_MAX);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!mig_host_is_uuid(devices[i].uuid) || !mig_host_is_uuid(devices[i].gpu_uuid) ||
+            devices[i].percentage == 0 || devices[i].percentage > 100) {
+            return refuse_name(devices[i].uuid, error);
+        }
+    }
+    request = new_request(helper, MIG_MESSAGE_MPS, SAVE_MS, data, error);
+    if (!request) {
+        return MIG_E_FAILED;
+    }
+    request->message->mps.count = (uint32_t)count;
+    if (count > 0) {
+        memcpy(request->message->mps.devices, devices, count * sizeof(*devices));
+    }
     request->done.save = done;
     return enter(helper, request);
 }

@@ -52,6 +52,7 @@ struct mig_helper_options {
     /* For the management CDI spec: the driver's root and /dev's as the host sees them (NULL = as
      * the helper does), and nvidia-cdi-hook on the host. */
     const char *host_driver_root, *host_dev_root, *cdi_hook;
+    const char *mps_dir;       /* where MPS daemons have their files; /run/nvidia/mps */
     const char *state_file;    /* nvidia-mig-manager's, below host_root; its usual override.conf */
     unsigned poll_interval_ms; /* how often the driver is asked whether something changed; 300 */
     unsigned deadline_ms;      /* of one NVML call; 60,000 */
@@ -95,6 +96,25 @@ struct mig_helper_recovery {
     uint32_t action; /* nvmlDeviceGpuRecoveryAction_t; 0 = nothing */
 };
 
+#define MIG_HELPER_MPS_MAX 512u /* devices: 64 GPUs with 8 slices each */
+#define MIG_HELPER_MPS_ID_SIZE 64
+#define MIG_HELPER_MPS_TEXT_SIZE 160
+
+/* A device that is shared by MPS: it has an MPS control daemon of its own. */
+struct mig_helper_mps {
+    char uuid[MIG_HELPER_MPS_ID_SIZE];     /* "GPU-..." or "MIG-..." */
+    char gpu_uuid[MIG_HELPER_MPS_ID_SIZE]; /* the GPU that it is, or is on */
+    uint32_t percentage;                   /* of threads, of each client: 1 to 100 */
+    uint32_t memory_mib;                   /* pinned device memory of each client; 0 = no limit */
+};
+
+/* What has become of it. */
+struct mig_helper_mps_state {
+    char uuid[MIG_HELPER_MPS_ID_SIZE];
+    bool ready;                          /* clients can connect */
+    char text[MIG_HELPER_MPS_TEXT_SIZE]; /* why it is not */
+};
+
 /* Each may be NULL. */
 struct mig_helper_events {
     /*
@@ -113,6 +133,8 @@ struct mig_helper_events {
     /* The helper has reset this GPU of its own, to undo or finish a change that was interrupted;
      * after the `changed` that shows it. */
     void (*reset)(const char *gpu_uuid, void *data);
+    /* As mig_helper_share says. */
+    void (*mps)(const struct mig_helper_mps_state *state, void *data);
     /* One line for the log: a helper has started, what it may not do, what was recovered. */
     void (*said)(const char *text, void *data);
     /* The helper ended or hung; what was asked of it has failed. The next is started by itself. */
@@ -252,6 +274,18 @@ int mig_helper_open_socket(struct mig_helper *helper, enum mig_helper_socket wha
  */
 int mig_helper_write_cdi(struct mig_helper *helper, const char *name, const char *text,
                          mig_helper_done *done, void *data, struct mig_error *error);
+
+/* ---- sharing by MPS ---- */
+
+/*
+ * Says which devices are to have a daemon, always all of them. Daemons are started, told their
+ * limits, started again when they end, and stopped when they are not in the list any more; what
+ * becomes of each is told by the event `mps`, for every device at least once after each call. A
+ * helper that has not been told anything lets daemons of an earlier one be. The helper ends them
+ * when migd ends.
+ */
+int mig_helper_share(struct mig_helper *helper, const struct mig_helper_mps *devices, size_t count,
+                     mig_helper_done *done, void *data, struct mig_error *error);
 
 /* ---- for status pages ---- */
 

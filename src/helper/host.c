@@ -40,6 +40,12 @@ bool mig_host_is_name(const char *text)
     return is_of(text, "@._:-") && text[0] != '-' && text[0] != '.';
 }
 
+bool mig_host_is_uuid(const char *text)
+{
+    return (mig_text_starts_with(text, "GPU-") || mig_text_starts_with(text, "MIG-")) &&
+           is_of(text, "-") && strlen(text) > 4 && strlen(text) < 64;
+}
+
 bool mig_host_is_plugin_socket(const char *text)
 {
     size_t length = strlen(text);

@@ -9,6 +9,9 @@
 /* One or more of [A-Za-z0-9@._:-], not starting with '-' or '.'. */
 bool mig_host_is_name(const char *text);
 
+/* "GPU-..." or "MIG-...", of letters, digits and dashes; at most 63 characters. */
+bool mig_host_is_uuid(const char *text);
+
 /* "nvidia-*.sock" */
 bool mig_host_is_plugin_socket(const char *text);
 

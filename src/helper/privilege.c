@@ -16,7 +16,7 @@
 uint64_t mig_privilege_wanted(void)
 {
     return BIT(CAP_SYS_ADMIN) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FOWNER) | BIT(CAP_CHOWN) |
-           BIT(CAP_MKNOD) | BIT(CAP_SYS_CHROOT) | BIT(CAP_KILL);
+           BIT(CAP_MKNOD) | BIT(CAP_SYS_CHROOT) | BIT(CAP_KILL) | BIT(CAP_SETUID) | BIT(CAP_SETGID);
 }
 
 static int read_permitted(uint64_t *ret)

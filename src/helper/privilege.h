@@ -14,6 +14,7 @@
  *   MKNOD         /dev/nvidia-caps
  *   SYS_CHROOT    programs of the host and of the driver's root
  *   KILL          the supervisor passes signals to the agent, which is another user's
+ *   SETUID, SETGID  MPS control daemons start a server as the user that connects
  */
 uint64_t mig_privilege_wanted(void);
 

@@ -2,6 +2,7 @@
 /* Messages: their header, and for each type the function that passes its body; see protocol.h. */
 #include "helper/protocol.h"
 #include "helper/codec.h"
+#include "helper/host.h"
 #include <errno.h>
 #include <string.h>
 
@@ -129,6 +130,34 @@ static void pass_xid(struct mig_wire *wire, struct mig_helper_xid *xid)
     mig_wire_u64(wire, &xid->xid);
 }
 
+/* Names become paths: nothing but a UUID gets through. */
+static void pass_uuid(struct mig_wire *wire, char uuid[MIG_HELPER_MPS_ID_SIZE])
+{
+    mig_wire_text(wire, uuid, MIG_HELPER_MPS_ID_SIZE);
+    mig_wire_check(wire, wire->failed || mig_host_is_uuid(uuid));
+}
+
+static void pass_mps(struct mig_wire *wire, struct mig_wire_mps *mps)
+{
+    mig_wire_u32(wire, &mps->count, MIG_HELPER_MPS_MAX);
+    for (uint32_t i = 0; !wire->failed && i < mps->count; i++) {
+        struct mig_helper_mps *device = &mps->devices[i];
+
+        pass_uuid(wire, device->uuid);
+        pass_uuid(wire, device->gpu_uuid);
+        mig_wire_u32(wire, &device->percentage, 100);
+        mig_wire_check(wire, device->percentage > 0);
+        mig_wire_u32(wire, &device->memory_mib, INT32_MAX);
+    }
+}
+
+static void pass_mps_state(struct mig_wire *wire, struct mig_helper_mps_state *state)
+{
+    pass_uuid(wire, state->uuid);
+    mig_wire_bool(wire, &state->ready);
+    mig_wire_text(wire, state->text, sizeof(state->text));
+}
+
 static void pass_body(struct mig_wire *wire, struct mig_message *message)
 {
     switch (message->type) {
@@ -164,6 +193,12 @@ static void pass_body(struct mig_wire *wire, struct mig_message *message)
     case MIG_MESSAGE_RECOVERY:
         mig_wire_text(wire, message->recovery.gpu_uuid, sizeof(message->recovery.gpu_uuid));
         mig_wire_u32(wire, &message->recovery.action, UINT32_MAX);
+        break;
+    case MIG_MESSAGE_MPS:
+        pass_mps(wire, &message->mps);
+        break;
+    case MIG_MESSAGE_MPS_STATE:
+        pass_mps_state(wire, &message->mps_state);
         break;
     case MIG_MESSAGE_SAVE:
     case MIG_MESSAGE_SAID:
@@ -239,6 +274,8 @@ static const char *const names[MIG_MESSAGE_TYPE_END] = {
     [MIG_MESSAGE_RECOVERY] = "recovery action",
     [MIG_MESSAGE_READY] = "ready",
     [MIG_MESSAGE_RESET] = "reset",
+    [MIG_MESSAGE_MPS] = "share by MPS",
+    [MIG_MESSAGE_MPS_STATE] = "state of MPS",
 };
 
 const char *mig_message_name(enum mig_message_type type)

@@ -7,9 +7,10 @@
  * what is left over is an error, and no more is allocated than the limits allow. Encoding what was
  * decoded gives the same bytes.
  *
- *     agent -> helper       READ SAMPLE APPLY SAVE RESTORE HOST SOCKET CDI, one at a time
+ *     agent -> helper       READ SAMPLE APPLY SAVE RESTORE HOST SOCKET CDI MPS, one at a time
  *     helper -> agent       PROGRESS ... ANSWER to each, with its request number;
- *                           HELLO CHANGED UNREADABLE XID RECOVERY RESET SAID of its own, request 0
+ *                           HELLO CHANGED UNREADABLE XID RECOVERY RESET SAID MPS_STATE of its own,
+ *                           request 0
  *     supervisor -> agent   READY first (with the name of the protocol); then
  *                           STARTED (with the socket of a new helper), ENDED, SAID
  *     agent -> supervisor   REPLACE
@@ -47,6 +48,8 @@ enum mig_message_type {
     MIG_MESSAGE_RECOVERY,
     MIG_MESSAGE_READY,
     MIG_MESSAGE_RESET,
+    MIG_MESSAGE_MPS,
+    MIG_MESSAGE_MPS_STATE,
     MIG_MESSAGE_TYPE_END
 };
 
@@ -104,6 +107,12 @@ struct mig_wire_host {
     char name[MIG_MESSAGE_PATH_SIZE];
 };
 
+/* The devices to be shared by MPS, all of them. */
+struct mig_wire_mps {
+    uint32_t count;
+    struct mig_helper_mps devices[MIG_HELPER_MPS_MAX];
+};
+
 struct mig_message {
     enum mig_message_type type;
     uint32_t request; /* 0 for what nobody asked for */
@@ -117,6 +126,8 @@ struct mig_message {
         struct mig_error error;    /* UNREADABLE */
         struct mig_helper_xid xid;
         struct mig_helper_recovery recovery;
+        struct mig_wire_mps mps;
+        struct mig_helper_mps_state mps_state;
         /* SAID; SAVE: the config's name; CDI: the file's; READY: the protocol's; RESET: the GPU's
          * UUID
          */

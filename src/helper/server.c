@@ -8,6 +8,7 @@
 #include "helper/server.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "helper/mps.h"
 #include "helper/privilege.h"
 #include <errno.h>
 #include <poll.h>
@@ -19,16 +20,23 @@
 
 #define POLL_DEFAULT_MS 300u
 
-/* Ends the process; whoever still hangs in the driver must not keep the connection open. */
+/*
+ * Ends the process; whoever still hangs in the driver must not keep the connection open. When migd
+ * ends (status 0) MPS ends with it; after a failure the next helper takes the daemons over.
+ */
 __attribute__((noreturn)) static void leave(struct mig_server *server, int status)
 {
+    if (status == 0 && server->mps && !server->leaving) {
+        server->leaving = true;
+        mig_mps_end(server->mps);
+    }
     (void)shutdown(server->fd, SHUT_RDWR);
     _exit(status);
 }
 
 void mig_server_send(struct mig_server *server, const struct mig_message *message)
 {
-    if (mig_channel_send(server->fd, message, MIG_SERVER_SEND_MS, NULL) < 0 &&
+    if (mig_channel_send(server->fd, message, MIG_SERVER_SEND_MS, NULL) < 0 && !server->leaving &&
         message->type != MIG_MESSAGE_PROGRESS) {
         leave(server, 0);
     }
@@ -100,6 +108,9 @@ static void answer_request(struct mig_server *server, const struct mig_message *
     case MIG_MESSAGE_CDI:
         mig_server_cdi(server, request, answer);
         break;
+    case MIG_MESSAGE_MPS:
+        mig_server_share(server, request);
+        break;
     case MIG_MESSAGE_SOCKET:
         mig_server_socket(server, request, answer, &message->fd);
         break;
@@ -169,10 +180,10 @@ static void prepare(struct mig_server *server, bool isolated)
 }
 
 /* Until a request comes or the next poll is due. */
-static void wait_for_work(struct mig_server *server)
+static void wait_for_work(struct mig_server *server, bool more)
 {
     uint64_t now_ms = mig_now_ms();
-    int wait_ms = server->next_poll_ms > now_ms ? (int)(server->next_poll_ms - now_ms) : 0;
+    int wait_ms = !more && server->next_poll_ms > now_ms ? (int)(server->next_poll_ms - now_ms) : 0;
     struct pollfd entries[2] = {{.fd = server->fd, .events = POLLIN},
                                 {.fd = server->signals, .events = POLLIN}};
 
@@ -207,9 +218,15 @@ void mig_server_run(const struct mig_helper_options *options, int fd, bool isola
     server->options = options;
     server->fd = fd;
     mig_receiver_init(&server->receiver, MIG_CHANNEL_REQUEST_MAX);
+    server->mps = mig_server_mps_new(server);
+    if (!server->mps) {
+        _exit(1);
+    }
     prepare(server, isolated);
     mig_server_recover(server);
     for (;;) {
+        bool more = mig_mps_tick(server->mps);
+
         if (server->driver_hangs) {
             leave(server, 1);
         }
@@ -218,7 +235,7 @@ void mig_server_run(const struct mig_helper_options *options, int fd, bool isola
             give_back_once(server);
             server->next_poll_ms = mig_now_ms() + interval_ms;
         } else {
-            wait_for_work(server);
+            wait_for_work(server, more);
         }
     }
 }

@@ -12,6 +12,8 @@
 
 #define MIG_SERVER_SEND_MS 10000u /* an agent that does not read for so long is given up */
 
+struct mig_mps;
+
 struct mig_server {
     const struct mig_helper_options *options;
     int fd, signals;
@@ -23,6 +25,8 @@ struct mig_server {
     unsigned failure_count; /* in a row */
     uint64_t next_poll_ms, next_read_ms;
 
+    struct mig_mps *mps;
+    bool leaving;   /* nobody listens any more */
     bool gave_back; /* memory that was only needed for the last thing done */
     bool has_digest;
     uint64_t digest;                   /* of the last node that was sent */
@@ -76,6 +80,20 @@ void mig_server_host(struct mig_server *server, const struct mig_message *reques
 
 void mig_server_cdi(struct mig_server *server, const struct mig_message *request,
                     struct mig_wire_answer *answer);
+
+/* ---- MPS (server_mps.c) ---- */
+
+struct mig_mps *mig_server_mps_new(struct mig_server *server);
+void mig_server_share(struct mig_server *server, const struct mig_message *request);
+
+/* Takes our own MPS servers out of a snapshot; with `idle_only` those alone that have no clients.
+ */
+void mig_server_hide_mps(struct mig_server *server, struct mig_node *node, bool idle_only);
+
+/* Ends the daemons of what a plan destroys or changes; and starts them again where it is there. */
+void mig_server_yield_mps(struct mig_server *server, const struct mig_node *node,
+                          const struct mig_node_plan *plan);
+void mig_server_resume_mps(struct mig_server *server, struct mig_node *node);
 
 /* Also gives the socket. */
 void mig_server_socket(struct mig_server *server, const struct mig_message *request,

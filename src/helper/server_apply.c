@@ -78,12 +78,14 @@ static int carry_out(struct mig_server *server, const struct mig_message *reques
     }
     rc = mig_inventory_read(server->session, &answer->node, error);
     if (rc == 0) {
+        mig_server_hide_mps(server, answer->node, true);
         rc = make(server, request, answer->node, change, error);
     }
     if (rc == 0) {
         mig_text_copy(answer->config_name, sizeof(answer->config_name), change->config_name);
         rc = mig_node_plan_make(answer->node, &change->goal, change->policies, &plan, error);
         if (rc == 0) {
+            mig_server_yield_mps(server, answer->node, &plan);
             rc = mig_apply_run(apply, answer->node, &plan, &answer->report, error);
         }
         mig_node_plan_release(&plan);
@@ -125,6 +127,7 @@ static void run_change(struct mig_server *server, const struct mig_message *requ
         /* as it is now, whatever has happened */
         mig_node_free(MIG_TAKE(answer->node));
         (void)mig_server_read(server, &answer->node, &reason);
+        mig_server_resume_mps(server, answer->node);
     }
 }
 

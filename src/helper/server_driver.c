@@ -104,6 +104,9 @@ int mig_server_read(struct mig_server *server, struct mig_node **ret, struct mig
     if (rc == 0) {
         rc = mig_inventory_read(server->session, ret, error);
     }
+    if (rc == 0) {
+        mig_server_hide_mps(server, *ret, false);
+    }
     return after_reading(server, rc, error);
 }
 

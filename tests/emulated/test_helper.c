@@ -616,8 +616,9 @@ static void scene_privileges(struct agent *agent)
     AGENT_CHECK(capabilities_of(getpid(), "CapBnd:") == 0);
     AGENT_CHECK(capabilities_of(getpid(), "NoNewPrivs:") == 1);
     agent_wait(agent, &agent->changed_count, 1);
-    /* SYS_ADMIN, DAC_OVERRIDE, FOWNER, CHOWN, MKNOD, SYS_CHROOT, KILL */
-    allowed = 1ull << 21 | 1u << 1 | 1u << 3 | 1u << 0 | 1u << 27 | 1u << 18 | 1u << 5;
+    /* SYS_ADMIN, DAC_OVERRIDE, FOWNER, CHOWN, MKNOD, SYS_CHROOT, KILL, SETUID, SETGID */
+    allowed = 1ull << 21 | 1u << 1 | 1u << 3 | 1u << 0 | 1u << 27 | 1u << 18 | 1u << 5 | 1u << 7 |
+              1u << 6;
     AGENT_CHECK((capabilities_of(agent_helper_pid(agent), "CapEff:") & ~allowed) == 0);
     AGENT_CHECK((capabilities_of(agent_helper_pid(agent), "CapBnd:") & ~allowed) == 0);
     AGENT_CHECK(capabilities_of(agent_helper_pid(agent), "NoNewPrivs:") == 1);

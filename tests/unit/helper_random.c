@@ -274,6 +274,24 @@ static void fill_event(unsigned *seed, struct mig_message *message)
         text(seed, message->recovery.gpu_uuid, sizeof(message->recovery.gpu_uuid));
         message->recovery.action = helper_random(seed);
         break;
+    case MIG_MESSAGE_MPS:
+        message->mps.count = helper_random(seed) % (MIG_HELPER_MPS_MAX + 1);
+        for (uint32_t i = 0; i < message->mps.count; i++) {
+            struct mig_helper_mps *device = &message->mps.devices[i];
+
+            (void)snprintf(device->uuid, sizeof(device->uuid), "MIG-%x", helper_random(seed));
+            (void)snprintf(device->gpu_uuid, sizeof(device->gpu_uuid), "GPU-%x",
+                           helper_random(seed));
+            device->percentage = 1 + helper_random(seed) % 100;
+            device->memory_mib = helper_random(seed);
+        }
+        break;
+    case MIG_MESSAGE_MPS_STATE:
+        (void)snprintf(message->mps_state.uuid, sizeof(message->mps_state.uuid), "GPU-%x",
+                       helper_random(seed));
+        message->mps_state.ready = coin(seed);
+        text(seed, message->mps_state.text, sizeof(message->mps_state.text));
+        break;
     case MIG_MESSAGE_PROGRESS:
         message->progress.stage = helper_random(seed) % (MIG_STAGE_ROLLBACK + 1);
         message->progress.gpu = helper_random(seed);
