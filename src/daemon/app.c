@@ -174,6 +174,7 @@ static void helper_lost(const struct mig_error *error, void *data)
     if (app->manager) {
         manager_role_helper_lost(app->manager);
     }
+    deviceplugin_role_helper_lost(app->deviceplugin);
 }
 
 static void stop(struct app *app);
@@ -182,6 +183,31 @@ static void helper_orphaned(void *data)
 {
     log_write(LOG_LEVEL_ERROR, "migd", NULL, 0, "the first process of migd is gone, stopping");
     stop(data);
+}
+
+static void mps_told(const struct mig_helper_mps_state *state, void *data)
+{
+    const struct app *app = data;
+
+    deviceplugin_role_mps(app->deviceplugin, state);
+}
+
+static void mps_left(const struct mig_error *error, void *data)
+{
+    (void)data;
+    if (error) {
+        log_error(LOG_LEVEL_WARNING, "helper", error, "MPS daemons of another time may run on");
+    }
+}
+
+/* Without a device plugin nothing is shared; what was is ended. */
+static void share_nothing(const struct app *app)
+{
+    struct mig_error error = {0};
+
+    if (!app->deviceplugin && mig_helper_share(app->helper, NULL, 0, mps_left, NULL, &error) < 0) {
+        mps_left(&error, NULL);
+    }
 }
 
 static void xid_seen(const struct mig_helper_xid *xid, void *data)
@@ -495,6 +521,7 @@ static int start_all(struct app *app, struct mig_error *error)
         .xid = xid_seen,
         .recovery = recovery_seen,
         .reset = gpu_reset,
+        .mps = mps_told,
         .said = helper_said,
         .lost = helper_lost,
         .orphaned = helper_orphaned,
@@ -525,7 +552,10 @@ static int start_all(struct app *app, struct mig_error *error)
         rc = mig_kube_new(&app->loop, &kube, &app->kube, error);
     }
     rc = rc < 0 ? rc : start_roles(app, error);
-    rc = rc < 0 ? rc : start_web(app, error);
+    if (rc == 0) {
+        share_nothing(app);
+        rc = start_web(app, error);
+    }
     if (rc == 0 && daemon_value_has(&app->values, DAEMON_ROLES, "manager")) {
         rc = start_manager(app, error);
     }

@@ -110,6 +110,9 @@ static int start_helper(const struct daemon_values *values, struct mig_helper_ch
         .host_root = mount_of(values, DAEMON_HOST_ROOT),
         .kubelet_dir = values->texts[DAEMON_KUBELET_DIR],
         .cdi_dir = values->texts[DAEMON_CDI_DIR],
+        .mps_dir =
+            values->texts[values->texts[DAEMON_MPS_ROOT_CTR_PATH][0] ? DAEMON_MPS_ROOT_CTR_PATH
+                                                                     : DAEMON_MPS_ROOT],
         .state_file = text_or_null(state_file),
         .poll_interval_ms = (unsigned)daemon_value_ms(values, DAEMON_POLL_INTERVAL),
     };

@@ -24,7 +24,14 @@
 #define FLAGS_MAX 8
 #define RUNTIME_WAIT_MS 5000 /* without the API server there are no new pods either */
 
+/* Outlives the role while the helper is asked: its answer may come when the role is gone. */
+struct share_link {
+    struct deviceplugin_role *role; /* NULL = gone */
+    unsigned asked;
+};
+
 struct deviceplugin_role {
+    struct share_link *link;
     struct deviceplugin_role_options options;
     struct mig_deviceplugin *plugin;
     char driver_root[MIG_DP_PATH_SIZE], dev_root[MIG_DP_PATH_SIZE]; /* as this process sees them */
@@ -39,6 +46,7 @@ struct deviceplugin_role {
     struct config_item file_text; /* the config file; text NULL = none */
     enum mig_dp_strategy policy_strategy;
     bool has_policy_strategy;
+    bool share_again; /* with the next snapshot */
 };
 
 /* ---- settings ---- */
@@ -63,6 +71,7 @@ static size_t make_flags(const struct daemon_values *values, struct mig_dp_flag 
         {DAEMON_DEV_ROOT, "nvidia-dev-root", false},
         {DAEMON_CDI_HOOK_PATH, "nvidia-cdi-hook-path", false},
         {DAEMON_NO_TIMESTAMP, "no-timestamp", false},
+        {DAEMON_MPS_ROOT, "mps-root", false},
     };
     size_t count = 0;
 
@@ -77,12 +86,21 @@ static size_t make_flags(const struct daemon_values *values, struct mig_dp_flag 
 
 static void tell_settings(const struct deviceplugin_role *role, const struct mig_dp_config *config)
 {
+    const struct daemon_values *values = role->options.values;
+
     if (role->options.settings) {
         role->options.settings(config, role->options.data);
     }
     for (uint32_t i = 0; i < config->finding_count; i++) {
         log_write(LOG_LEVEL_WARNING, AREA, NULL, 0, "settings, line %u: %s",
                   config->findings[i].position.line, config->findings[i].text);
+    }
+    if (config->mps && !values->texts[DAEMON_MPS_ROOT_CTR_PATH][0] &&
+        strcmp(config->mps_root, values->texts[DAEMON_MPS_ROOT]) != 0) {
+        log_write(LOG_LEVEL_WARNING, AREA, NULL, 0,
+                  "mpsRoot is '%s', but MPS daemons have their files in '%s': give --mps-root, or "
+                  "--mps-root-ctr-path when it is the same folder",
+                  config->mps_root, values->texts[DAEMON_MPS_ROOT]);
     }
 }
 
@@ -348,6 +366,46 @@ static int write_cdi(const char *name, const char *text, mig_deviceplugin_file_d
     return mig_helper_write_cdi(role->options.helper, name, text, done, done_data, error);
 }
 
+static void release_link(struct share_link *link)
+{
+    if (!link->role && link->asked == 0) {
+        free(link);
+    }
+}
+
+static void shared(const struct mig_error *error, void *data)
+{
+    struct share_link *link = data;
+
+    link->asked--;
+    if (error && link->role) {
+        log_error(LOG_LEVEL_WARNING, AREA, error, "the helper does not know what MPS shares");
+        link->role->share_again = true;
+    }
+    release_link(link);
+}
+
+static void share(const struct mig_dp_mps_device *devices, size_t count, void *data)
+{
+    struct deviceplugin_role *role = data;
+    MIG_AUTO_FREE struct mig_helper_mps *list = calloc(count + 1, sizeof(*list));
+    struct mig_error error = {0};
+    int rc = list ? 0 : MIG_E_FAILED;
+
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        (void)mig_text_copy(list[i].uuid, sizeof(list[i].uuid), devices[i].uuid);
+        (void)mig_text_copy(list[i].gpu_uuid, sizeof(list[i].gpu_uuid), devices[i].gpu_uuid);
+        list[i].percentage = devices[i].percentage;
+        list[i].memory_mib = devices[i].memory_mib;
+    }
+    role->link->asked++;
+    rc = rc == 0 ? mig_helper_share(role->options.helper, list, count, shared, role->link, &error)
+                 : rc;
+    if (rc < 0) {
+        shared(&error, role->link);
+    }
+}
+
 /* ---- what happens ---- */
 
 static enum log_level level_of(enum mig_deviceplugin_event_kind kind)
@@ -460,6 +518,10 @@ static void on_event(const struct mig_deviceplugin_event *event, void *data)
 
 void deviceplugin_role_update(struct deviceplugin_role *role, const struct mig_node *node)
 {
+    if (role && node && role->share_again) {
+        role->share_again = false;
+        mig_deviceplugin_share_again(role->plugin);
+    }
     if (role) {
         role->node = node;
         announce(role);
@@ -478,6 +540,21 @@ void deviceplugin_role_recovery(struct deviceplugin_role *role,
 {
     if (role) {
         mig_deviceplugin_recovery(role->plugin, recovery->gpu_uuid, recovery->action);
+    }
+}
+
+void deviceplugin_role_mps(struct deviceplugin_role *role, const struct mig_helper_mps_state *state)
+{
+    if (role) {
+        mig_deviceplugin_mps(role->plugin, state->uuid, state->ready, state->text);
+    }
+}
+
+/* The next helper gives a snapshot first of all. */
+void deviceplugin_role_helper_lost(struct deviceplugin_role *role)
+{
+    if (role) {
+        role->share_again = true;
     }
 }
 
@@ -539,6 +616,7 @@ static int start(struct deviceplugin_role *role, struct mig_error *error)
         .by_registry = strcmp(values->texts[DAEMON_PLUGIN_REGISTRATION], "registry") == 0,
         .open_socket = open_socket,
         .write_cdi = write_cdi,
+        .share = share,
         .event = on_event,
         .data = role,
     };
@@ -574,7 +652,13 @@ int deviceplugin_role_new(const struct deviceplugin_role_options *options,
                                    "could not start the device plugin");
     }
     role->options = *options;
-    rc = start(role, error);
+    role->link = calloc(1, sizeof(*role->link));
+    if (role->link) {
+        role->link->role = role;
+    }
+    rc = role->link ? start(role, error)
+                    : mig_error_set_errno(error, MIG_E_FAILED, ENOMEM,
+                                          "could not start the device plugin");
     if (rc < 0) {
         deviceplugin_role_free(role);
         return rc;
@@ -592,6 +676,10 @@ void deviceplugin_role_free(struct deviceplugin_role *role)
             uv_close((uv_handle_t *)role->timer, timer_closed);
         }
         mig_deviceplugin_free(role->plugin);
+        if (role->link) {
+            role->link->role = NULL;
+            release_link(role->link);
+        }
         release_text(&role->file_text);
         free(role);
     }

@@ -44,6 +44,11 @@ void deviceplugin_role_reset(struct deviceplugin_role *role, const char *gpu_uui
 void deviceplugin_role_withhold(struct deviceplugin_role *role,
                                 const struct mig_manager_slice *slices, size_t count);
 
+/* What has become of an MPS control daemon; the helper is another one and has to be told again. */
+void deviceplugin_role_mps(struct deviceplugin_role *role,
+                           const struct mig_helper_mps_state *state);
+void deviceplugin_role_helper_lost(struct deviceplugin_role *role);
+
 /* `spec.mig.strategy` of the ClusterPolicy; "" = none. */
 void deviceplugin_role_strategy(struct deviceplugin_role *role, const char *strategy);
 

@@ -104,10 +104,9 @@ void role_labels_set_config(struct role_labels *role, const struct mig_dp_config
     role->strategy_given = config->strategy_given;
     role->no_timestamp = config->gfd_no_timestamp;
     role->sharing_count = 0;
-    /* what is not carried out is not promised */
-    for (uint32_t i = 0; !config->mps && i < config->sharing.rule_count &&
-                         role->sharing_count < MIG_DISCOVERY_SHARING_MAX;
-         i++) {
+    role->mps = config->mps;
+    for (uint32_t i = 0;
+         i < config->sharing.rule_count && role->sharing_count < MIG_DISCOVERY_SHARING_MAX; i++) {
         const struct mig_dp_rule *rule = &config->sharing.rules[i];
         size_t at = role->sharing_count++;
 

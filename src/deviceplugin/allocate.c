@@ -10,6 +10,7 @@
 #include "config/arena.h"
 #include "device_plugin.pb-c.h"
 #include "deviceplugin/cdi.h"
+#include "deviceplugin/mps.h"
 #include "deviceplugin/protobuf.h"
 #include <errno.h>
 #include <stdarg.h>
@@ -20,6 +21,8 @@
 #define TEXT_MAX 65536u
 #define VISIBLE_DEVICES "NVIDIA_VISIBLE_DEVICES"
 #define VOLUME_MOUNTS "/var/run/nvidia-container-devices"
+#define NO_FILE "/dev/null"
+#define MPS_CONTAINER_ROOT "/mps" /* as in containers of NVIDIA's plugin */
 #define ANNOTATION_NAME "nvidia-device-plugin_"
 
 /* One container's answer while it is made. */
@@ -108,20 +111,20 @@ static void set_env(struct maker *maker, const char *key, const char *value)
     add_pair(maker, &response->envs, &response->n_envs, key, value);
 }
 
-static void add_mount(struct maker *maker, const char *container_path)
+static void add_mount(struct maker *maker, const char *container_path, const char *host_path)
 {
     Dp__ContainerAllocateResponse *response = maker->response;
     Dp__Mount **larger = (Dp__Mount **)grow(maker, (void *)response->mounts, response->n_mounts,
                                             sizeof(Dp__Mount *));
     Dp__Mount *mount = mig_arena_take(maker->arena, sizeof(*mount));
 
-    if (!larger || !mount || !container_path) {
+    if (!larger || !mount || !container_path || !host_path) {
         maker->failed = true;
         return;
     }
     dp__mount__init(mount);
     mount->container_path = mig_protobuf_text(container_path);
-    mount->host_path = mig_protobuf_text("/dev/null");
+    mount->host_path = mig_protobuf_text(host_path);
     larger[response->n_mounts++] = mount;
     response->mounts = larger;
 }
@@ -225,10 +228,10 @@ static void tell_by_mounts(struct maker *maker, char *const *ids)
 {
     set_env(maker, VISIBLE_DEVICES, VOLUME_MOUNTS);
     for (size_t i = 0; i < maker->slice_count; i++) {
-        add_mount(maker, text(maker, VOLUME_MOUNTS "/%s", ids[i] ? ids[i] : ""));
+        add_mount(maker, text(maker, VOLUME_MOUNTS "/%s", ids[i] ? ids[i] : ""), NO_FILE);
     }
     if (maker->allocation->config->imex_channel_count > 0) {
-        add_mount(maker, VOLUME_MOUNTS "/imex/0");
+        add_mount(maker, VOLUME_MOUNTS "/imex/0", NO_FILE);
     }
 }
 
@@ -300,6 +303,27 @@ unsigned mig_dp_told_by(const struct mig_dp_config *config, const struct mig_dp_
                : config->list_strategies;
 }
 
+/*
+ * The pipes and the memory that it shares with its MPS server. A request is never for more than one
+ * device that is shared by MPS; of a container with two such resources only one can be used, since
+ * it has one variable and one /dev/shm.
+ */
+static void tell_mps(struct maker *maker, const struct mig_dp_slice *slice)
+{
+    const char *root = maker->allocation->config->mps_root;
+    const char *pipe = text(maker, MPS_CONTAINER_ROOT "/%s/pipe", maker->allocation->resource);
+    struct mig_dp_mps_device limits;
+
+    mig_dp_mps_limits(slice, &limits);
+    set_env(maker, "CUDA_MPS_PIPE_DIRECTORY", pipe);
+    set_env(maker, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", text(maker, "%u", limits.percentage));
+    if (limits.memory_mib > 0) {
+        set_env(maker, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", text(maker, "0=%uM", limits.memory_mib));
+    }
+    add_mount(maker, pipe, text(maker, "%s/%s/pipe", root, slice->uuid));
+    add_mount(maker, "/dev/shm", text(maker, "%s/%s/shm", root, slice->uuid));
+}
+
 static int tell(struct maker *maker)
 {
     const struct mig_dp_config *config = maker->allocation->config;
@@ -313,6 +337,11 @@ static int tell(struct maker *maker)
     if (!ids || maker->failed) {
         maker->failed = true;
         return MIG_OK;
+    }
+    for (size_t i = 0; i < maker->slice_count; i++) {
+        if (maker->slices[i]->mps) {
+            tell_mps(maker, maker->slices[i]);
+        }
     }
     if (maker->told_by & MIG_DP_LIST_CDI) {
         tell_by_cdi(maker);

@@ -333,7 +333,7 @@ static void set_defaults(struct mig_dp_config *config)
         .cdi_disable_hooks = "",
         .kubelet_socket = "/var/lib/kubelet/device-plugins/kubelet.sock",
         .discovery_strategy = "auto",
-        .mps_root = "",
+        .mps_root = "/run/nvidia/mps",
         .use_node_feature_api = true,
         .gfd_sleep_interval = "60s",
         .gfd_output_file = "/etc/kubernetes/node-feature-discovery/features.d/gfd",

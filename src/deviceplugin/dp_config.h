@@ -99,7 +99,7 @@ struct mig_dp_config {
     const char *cdi_feature_flags, *cdi_disable_hooks; /* comma lists */
     const char *kubelet_socket;                        /* "" = do not register */
     const char *discovery_strategy;
-    const char *mps_root;
+    const char *mps_root; /* on the host */
     bool imex_required;
     uint32_t imex_channel_count; /* 0 or 1: only channel 0 is known */
     /* of gpu-feature-discovery, for the labels */
@@ -108,7 +108,7 @@ struct mig_dp_config {
     uint32_t gpu_pattern_count, mig_pattern_count;
     const struct mig_dp_pattern *gpu_patterns, *mig_patterns;
     struct mig_dp_sharing sharing;
-    bool mps; /* sharing.mps was asked for; not carried out */
+    bool mps; /* `sharing` is by MPS, else by time-slicing */
     struct mig_dp_health_config health;
     uint32_t finding_count; /* warnings only; what is wrong is an error */
     const struct mig_finding *findings;

@@ -394,22 +394,50 @@ static int take_sharing_key(struct mig_dp_config_maker *maker, const struct mig_
     return strcmp(pair->key, "resources") == 0 ? take_rules(maker, pair, sharing) : 1;
 }
 
+struct sharings {
+    struct mig_dp_sharing slicing, mps;
+    struct mig_position slicing_position, mps_position;
+};
+
 static int take_sharing(struct mig_dp_config_maker *maker, const struct mig_pair *pair, void *data)
 {
-    struct mig_dp_sharing mps = {0};
+    struct sharings *sharings = data;
 
-    (void)data;
     if (strcmp(pair->key, "timeSlicing") == 0) {
+        sharings->slicing_position = pair->position;
         return each_pair(maker, pair->value, "sharing.timeSlicing", take_sharing_key,
-                         &maker->config.sharing);
+                         &sharings->slicing);
     }
     if (strcmp(pair->key, "mps") != 0) {
         return 1;
     }
     maker->config.mps = true;
-    mig_dp_config_warn(maker, pair->position,
-                       "sharing.mps is not carried out; time-slicing can be used instead");
-    return each_pair(maker, pair->value, "sharing.mps", take_sharing_key, &mps);
+    sharings->mps.fail_requests_above_one = true;
+    sharings->mps_position = pair->position;
+    return each_pair(maker, pair->value, "sharing.mps", take_sharing_key, &sharings->mps);
+}
+
+/* Of both ways MPS counts, as in NVIDIA's plugin. */
+static int take_sharings(struct mig_dp_config_maker *maker, const struct mig_pair *pair)
+{
+    struct sharings sharings = {0};
+    int result = each_pair(maker, pair->value, "sharing", take_sharing, &sharings);
+
+    if (result < 0) {
+        return result;
+    }
+    maker->config.sharing = maker->config.mps ? sharings.mps : sharings.slicing;
+    if (maker->config.mps && sharings.slicing.rule_count > 0) {
+        mig_dp_config_warn(maker, sharings.slicing_position,
+                           "sharing.timeSlicing has no effect beside sharing.mps");
+    }
+    if (maker->config.mps && !sharings.mps.fail_requests_above_one) {
+        maker->config.sharing.fail_requests_above_one = true;
+        mig_dp_config_warn(maker, sharings.mps_position,
+                           "failRequestsGreaterThanOne is always true with sharing.mps: a client "
+                           "of two replicas has the limits of one");
+    }
+    return MIG_OK;
 }
 
 /* ---- health: our own section ---- */
@@ -515,7 +543,7 @@ static int take_top(struct mig_dp_config_maker *maker, const struct mig_pair *pa
         return each_pair(maker, pair->value, "resources", take_resources, NULL);
     }
     if (strcmp(pair->key, "sharing") == 0) {
-        return each_pair(maker, pair->value, "sharing", take_sharing, NULL);
+        return take_sharings(maker, pair);
     }
     return strcmp(pair->key, "health") == 0
                ? each_pair(maker, pair->value, "health", take_health, NULL)

@@ -33,6 +33,8 @@ struct mig_deviceplugin {
     char kubelet_dir[MIG_DP_PATH_SIZE], cdi_dir[MIG_DP_PATH_SIZE];
     const struct mig_node *node; /* borrowed; the newest */
     struct mig_dp_health health;
+    struct mig_dp_mps mps;
+    bool shared; /* the list of MPS devices was told */
     struct mig_dp_withheld *withheld;
     size_t withheld_count;
     struct mig_dp_table *table; /* what is announced; NULL before the first round */
@@ -396,6 +398,34 @@ static void write_next_class(struct mig_deviceplugin *plugin)
     announce(plugin);
 }
 
+/* ---- MPS ---- */
+
+/* First told on the first round, also when it is empty: daemons of another time have to end. */
+static void share_by_mps(struct mig_deviceplugin *plugin)
+{
+    bool differs = mig_dp_mps_collect(&plugin->mps, plugin->next);
+
+    if (plugin->options.share && (differs || !plugin->shared)) {
+        plugin->shared = true;
+        plugin->options.share(plugin->mps.devices, plugin->mps.device_count, plugin->options.data);
+    }
+    mig_dp_mps_apply(&plugin->mps, plugin->next);
+}
+
+void mig_deviceplugin_mps(struct mig_deviceplugin *plugin, const char *uuid, bool ready,
+                          const char *reason)
+{
+    if (mig_dp_mps_tell(&plugin->mps, uuid, ready, reason)) {
+        begin_round(plugin);
+    }
+}
+
+void mig_deviceplugin_share_again(struct mig_deviceplugin *plugin)
+{
+    plugin->shared = false;
+    begin_round(plugin);
+}
+
 /* ---- holders, and the beginning of a round ---- */
 
 static void finish_table(struct mig_deviceplugin *plugin, const struct mig_pod_devices *holders)
@@ -410,6 +440,7 @@ static void finish_table(struct mig_deviceplugin *plugin, const struct mig_pod_d
         plugin_event(plugin, MIG_DEVICEPLUGIN_FAILED, "", 0, error.message);
     }
     mig_dp_health_apply(&plugin->health, plugin->next);
+    share_by_mps(plugin);
     mig_dp_table_withhold(plugin->next, plugin->withheld, plugin->withheld_count);
     plugin->write_failed = false;
     plugin->class = 0;

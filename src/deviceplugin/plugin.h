@@ -20,6 +20,7 @@
 #include "deviceplugin/health.h"
 #include "deviceplugin/host.h"
 #include "deviceplugin/lists.h"
+#include "deviceplugin/mps.h"
 #include "deviceplugin/resources.h"
 #include <uv.h>
 
@@ -76,6 +77,11 @@ struct mig_deviceplugin_options {
     int (*write_cdi)(const char *name, const char *text, mig_deviceplugin_file_done *done,
                      void *done_data, struct mig_error *error, void *data);
 
+    /* The devices that are to have an MPS control daemon: always all of them, when they are others
+     * than before. What becomes of them is told by mig_deviceplugin_mps. NULL = nobody runs any, so
+     * that what is shared by MPS stays unhealthy. */
+    void (*share)(const struct mig_dp_mps_device *devices, size_t count, void *data);
+
     void (*event)(const struct mig_deviceplugin_event *event, void *data); /* may be NULL */
     void *data;
 };
@@ -110,6 +116,13 @@ void mig_deviceplugin_reset(struct mig_deviceplugin *plugin, const char *gpu_uui
 /* The driver's recovery action for a GPU, enum mig_dp_recovery_action or one that is newer. */
 void mig_deviceplugin_recovery(struct mig_deviceplugin *plugin, const char *gpu_uuid,
                                uint32_t action);
+
+/* A device's MPS control daemon is ready, or is not and why. */
+void mig_deviceplugin_mps(struct mig_deviceplugin *plugin, const char *uuid, bool ready,
+                          const char *reason);
+
+/* Whoever runs the MPS daemons has forgotten what it was told: it is told again. */
+void mig_deviceplugin_share_again(struct mig_deviceplugin *plugin);
 
 /* No pod may be given these slices, because they are to go. Always the whole set; copied. */
 int mig_deviceplugin_withhold(struct mig_deviceplugin *plugin,

@@ -55,6 +55,7 @@ static struct mig_dp_slice *add_slice(struct maker *maker, uint32_t gpu_index, c
     *slice = (struct mig_dp_slice){
         .gpu = gpu->index,
         .minor = gpu->minor,
+        .memory_mib = gpu->memory_total_mib > 0 ? (uint32_t)gpu->memory_total_mib : 0,
         .numa = gpu->numa_node >= 0 ? gpu->numa_node : MIG_DP_NUMA_NONE,
         .gi_profile = MIG_DP_WHOLE_GPU,
         .mig_index = MIG_UNKNOWN,
@@ -71,6 +72,16 @@ static struct mig_dp_slice *add_slice(struct maker *maker, uint32_t gpu_index, c
     }
     maker->table->slice_count++;
     return slice;
+}
+
+/* The memory belongs to the GPU instance: compute instances in it have equal parts. */
+static uint32_t memory_of(const struct mig_gi_info *info, const struct mig_device *device,
+                          unsigned ci_count)
+{
+    int64_t memory_mib =
+        info->memory_total_mib > 0 ? info->memory_total_mib : device->attributes.memory_mib;
+
+    return memory_mib > 0 && memory_mib < INT32_MAX ? (uint32_t)memory_mib / ci_count : 0;
 }
 
 static void add_gi(struct maker *maker, uint32_t gpu_index, unsigned gi_index)
@@ -93,6 +104,7 @@ static void add_gi(struct maker *maker, uint32_t gpu_index, unsigned gi_index)
             slice->gi_profile = gi->profile;
             slice->start = gi->start;
             slice->size = model->profiles[gi->profile].size;
+            slice->memory_mib = memory_of(&gpu->gi_infos[gi_index], device, gi->ci_count);
         }
     }
 }
@@ -370,6 +382,57 @@ static bool shared_name(const struct mig_dp_sharing *sharing, const struct mig_d
                     sharing->rename_by_default ? SHARED_SUFFIX : "") < MIG_DP_NAME_SIZE;
 }
 
+static bool is_in_mig_mode(const struct maker *maker, const struct mig_dp_slice *slice)
+{
+    for (uint32_t i = 0; i < maker->node->gpu_count; i++) {
+        if (maker->node->gpus[i].index == slice->gpu) {
+            return maker->node->gpus[i].mig_mode;
+        }
+    }
+    return false;
+}
+
+static uint32_t clients_max(const struct maker *maker, const struct mig_dp_slice *slice)
+{
+    for (uint32_t i = 0; i < maker->node->gpu_count; i++) {
+        const struct mig_gpu *gpu = &maker->node->gpus[i];
+
+        if (gpu->index == slice->gpu && gpu->cc_major >= 0 &&
+            gpu->cc_major * 10 + gpu->cc_minor < 75) {
+            return MIG_DP_MPS_CLIENTS_MAX_OLD;
+        }
+    }
+    return MIG_DP_MPS_CLIENTS_MAX;
+}
+
+/* False when a device cannot be shared by MPS as the rule wants it. */
+static bool suits_mps(struct maker *maker, const struct mig_dp_slice *slice,
+                      const struct mig_dp_rule *rule)
+{
+    uint32_t max = clients_max(maker, slice);
+
+    if (rule->replicas > max) {
+        mig_dp_table_note(maker->table, slice->gpu,
+                          "%s is not shared: MPS has at most %u clients there, not %u", slice->uuid,
+                          max, rule->replicas);
+        return false;
+    }
+    if (strchr(slice->uuid, '/')) {
+        mig_dp_table_note(maker->table, slice->gpu,
+                          "%s is not shared by MPS: that needs a driver from branch 470 on",
+                          slice->uuid);
+        return false;
+    }
+    if (slice->gi_profile == MIG_DP_WHOLE_GPU && is_in_mig_mode(maker, slice)) {
+        mig_dp_table_note(maker->table, slice->gpu,
+                          "%s is not shared by MPS: the GPU has MIG mode enabled, so only its MIG "
+                          "devices can be",
+                          slice->uuid);
+        return false;
+    }
+    return true;
+}
+
 static void share_slice(struct maker *maker, struct mig_dp_slice *slice,
                         const struct mig_dp_rule *rule)
 {
@@ -385,6 +448,9 @@ static void share_slice(struct maker *maker, struct mig_dp_slice *slice,
             slice->uuid, rule->replicas, MIG_DP_ID_SIZE - 1);
         return;
     }
+    if (maker->config->mps && !suits_mps(maker, slice, rule)) {
+        return;
+    }
     if (!shared_name(&maker->config->sharing, rule, name) ||
         (resource = mig_dp_table_resource(table, name)) >= MIG_DP_RESOURCES_MAX) {
         mig_dp_table_note(table, slice->gpu,
@@ -396,6 +462,7 @@ static void share_slice(struct maker *maker, struct mig_dp_slice *slice,
     slice->resource = resource;
     slice->replicas = rule->replicas;
     slice->fail_above_one = maker->config->sharing.fail_requests_above_one;
+    slice->mps = maker->config->mps;
 }
 
 /* Resources keep their numbers here: what is renamed gets a new one. */

@@ -20,6 +20,8 @@
 #define MIG_DP_REASON_SIZE 160
 #define MIG_DP_NUMA_NONE (-1)
 #define MIG_DP_WHOLE_GPU 0xff
+#define MIG_DP_MPS_CLIENTS_MAX 48u     /* of one MPS server */
+#define MIG_DP_MPS_CLIENTS_MAX_OLD 16u /* on GPUs before compute capability 7.5 */
 
 /* One thing that can be handed to a container: a MIG device or a whole GPU. */
 struct mig_dp_slice {
@@ -36,6 +38,8 @@ struct mig_dp_slice {
     uint8_t start, size; /* of its GPU instance, in units; 0, 0 for a whole GPU */
     uint32_t replicas;   /* 0 = not shared, the device is the UUID itself */
     bool fail_above_one; /* a request for more than one replica is refused */
+    bool mps;            /* shared by MPS: replicas are clients of its MPS daemon */
+    uint32_t memory_mib; /* what there is for all of them; 0 = not known */
     bool unhealthy;
     bool kept;                       /* not on the node any more, only announced still */
     bool in_cdi;                     /* the CDI file has it, with all that it needs */

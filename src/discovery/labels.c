@@ -487,11 +487,10 @@ static void add_node(const struct maker *maker)
 {
     const struct mig_label_facts *facts = maker->facts;
     char machine[MIG_LABEL_VALUE_SIZE];
-    bool capable = false, mig_mode = false;
+    bool capable = false;
 
     for (uint32_t i = 0; i < maker->node->gpu_count; i++) {
         capable = capable || maker->node->gpus[i].mig_capable;
-        mig_mode = mig_mode || maker->node->gpus[i].mig_mode;
     }
     mig_label_sanitise(facts->machine ? facts->machine : "", machine, sizeof(machine));
     if (facts->with_timestamp) {
@@ -501,7 +500,7 @@ static void add_node(const struct maker *maker)
     mig_labels_set(maker->labels, "gpu.machine", "%s", machine[0] != '\0' ? machine : "unknown");
     mig_labels_set(maker->labels, "gpu.mode", "%s", mode_of(maker->node));
     mig_labels_set(maker->labels, "mig.capable", "%s", capable ? "true" : "false");
-    mig_labels_set(maker->labels, "mps.capable", "%s", facts->mps && !mig_mode ? "true" : "false");
+    mig_labels_set(maker->labels, "mps.capable", "%s", facts->mps ? "true" : "false");
     add_versions(maker);
     add_clique(maker);
     add_vgpu(maker);

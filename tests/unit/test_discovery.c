@@ -312,15 +312,17 @@ static void test_g4_shared(void **state)
     expect(&labels, "mps.capable", "false");
     mig_labels_release(&labels);
 
-    /* one in MIG mode is not shared whole; MPS is told, but does not go with MIG */
+    /* one in MIG mode is not shared whole; by MPS slices are shared as GPUs are */
     node.node.gpu_count = 1;
     facts.mps = true;
     labels = make(&node, &facts);
     expect(&labels, "gpu.product", "NVIDIA-A100-SXM4-40GB");
     expect(&labels, "gpu.replicas", "0");
     expect(&labels, "gpu.sharing-strategy", "none");
+    expect(&labels, "mig-2g.10gb.product", "NVIDIA-A100-SXM4-40GB-MIG-2g.10gb-SHARED");
+    expect(&labels, "mig-2g.10gb.replicas", "3");
     expect(&labels, "mig-2g.10gb.sharing-strategy", "mps");
-    expect(&labels, "mps.capable", "false");
+    expect(&labels, "mps.capable", "true");
     mig_labels_release(&labels);
     node = new_node();
     add_gpu(&node, "A30", NULL);

@@ -642,6 +642,45 @@ static void K4_K15_the_list(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+#define MPS_LIMITS                                      \
+    "env CUDA_MPS_PIPE_DIRECTORY=/mps/" THREE "/pipe; " \
+    "env CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=25; "        \
+    "env CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=0=4992M; "
+#define MPS_MOUNTS                                                \
+    "mount /mps/" THREE "/pipe<-/run/nvidia/mps/MIG-0-2-0/pipe; " \
+    "mount /dev/shm<-/run/nvidia/mps/MIG-0-2-0/shm; "
+#define MPS_RULE "sharing: {mps: {resources: [{name: mig-3g.20gb, replicas: 4}]}}\n"
+
+static void S3_S4_mps(void **state)
+{
+    struct world *world = *state;
+    struct mig_error error = {0};
+    char text[TEXT_SIZE];
+
+    world->node.gpus[0].gi_infos[1].memory_total_mib = 19968;
+    use(world, "flags: {migStrategy: mixed}\n" MPS_RULE);
+    expect(world, THREE, "MIG-0-2-0::3", NULL,
+           MPS_LIMITS "env NVIDIA_VISIBLE_DEVICES=MIG-0-2-0; " MPS_MOUNTS);
+    assert_int_equal(allocate(world, THREE, "MIG-0-2-0::0", "MIG-1-1-0::0", text, &error),
+                     MIG_E_USAGE);
+    assert_non_null(strstr(error.message, "maximum request size for shared resources is 1"));
+    /* with CDI alone too: it names the device, and not what MPS needs */
+    use(world, "flags: {migStrategy: mixed, plugin: {deviceListStrategy: cdi-cri}}\n" MPS_RULE);
+    expect(world, THREE, "MIG-0-2-0::0", NULL,
+           MPS_LIMITS MPS_MOUNTS "cdi k8s.device-plugin.nvidia.com/gpu=MIG-0-2-0; ");
+    use(world,
+        "flags: {migStrategy: mixed, plugin: {deviceListStrategy: cdi-annotations}}\n" MPS_RULE);
+    expect(world, THREE, "MIG-0-2-0::0", NULL,
+           MPS_LIMITS MPS_MOUNTS "annotation cdi.k8s.io/nvidia-device-plugin_0123="
+                                 "k8s.device-plugin.nvidia.com/gpu=MIG-0-2-0; ");
+    /* another root on the host; a slice beside it that is not shared */
+    use(world, "flags: {migStrategy: mixed, mpsRoot: /m}\n" MPS_RULE);
+    expect(world, "nvidia.com/mig-1g.5gb", "MIG-0-1-0", NULL,
+           "env NVIDIA_VISIBLE_DEVICES=MIG-0-1-0; ");
+    assert_int_equal(allocate(world, THREE, "MIG-0-2-0::0", NULL, text, &error), MIG_OK);
+    assert_non_null(strstr(text, "<-/m/MIG-0-2-0/pipe; "));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -669,6 +708,7 @@ int main(void)
         TEST(D5_files_of_the_driver),
         TEST(D3_L9_file_of_the_imex_channel),
         TEST(K4_K15_the_list),
+        TEST(S3_S4_mps),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

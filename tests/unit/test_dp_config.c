@@ -120,7 +120,7 @@ static void F1_unknown_keys_are_ignored_and_named(void **state)
                                              "flags:\n"
                                              "  migstrategy: mixed\n"
                                              "extra: 1\n"
-                                             "sharing: {mps: {resources: "
+                                             "sharing: {mpss: {resources: "
                                              "[{name: gpu, replicas: 4}]}}\n");
 
     (void)state;
@@ -130,9 +130,39 @@ static void F1_unknown_keys_are_ignored_and_named(void **state)
     assert_non_null(strstr(config->findings[0].text, "'migstrategy' in flags is not known"));
     assert_int_equal(config->findings[1].position.line, 4);
     assert_int_equal(config->findings[2].position.line, 5);
-    assert_non_null(strstr(config->findings[2].text, "sharing.mps is not carried out"));
-    assert_true(config->mps);
+    assert_non_null(strstr(config->findings[2].text, "'mpss' in sharing is not known"));
+    assert_false(config->mps);
     assert_int_equal(config->sharing.rule_count, 0);
+    mig_dp_config_free(config);
+}
+
+static void S3_S4_mps_settings(void **state)
+{
+    struct mig_dp_config *config = dp_config("sharing:\n"
+                                             "  timeSlicing:\n"
+                                             "    resources: [{name: gpu, replicas: 2}]\n"
+                                             "  mps:\n"
+                                             "    renameByDefault: true\n"
+                                             "    failRequestsGreaterThanOne: false\n"
+                                             "    resources: [{name: mig-1g.5gb, replicas: 4}]\n");
+
+    (void)state;
+    assert_true(config->mps && config->sharing.rename_by_default);
+    assert_true(config->sharing.fail_requests_above_one); /* always */
+    assert_int_equal(config->sharing.rule_count, 1);
+    assert_string_equal(config->sharing.rules[0].name, "nvidia.com/mig-1g.5gb");
+    assert_string_equal(config->mps_root, "/run/nvidia/mps");
+    assert_int_equal(config->finding_count, 2);
+    assert_int_equal(config->findings[0].position.line, 2);
+    assert_non_null(strstr(config->findings[0].text, "timeSlicing has no effect beside"));
+    assert_int_equal(config->findings[1].position.line, 4);
+    assert_non_null(strstr(config->findings[1].text, "failRequestsGreaterThanOne is always true"));
+    mig_dp_config_free(config);
+    config = dp_config("flags: {mpsRoot: /x}\n"
+                       "sharing: {mps: {resources: [{name: gpu, replicas: 4}]}}\n");
+    assert_int_equal(config->finding_count, 0);
+    assert_true(config->mps && config->sharing.fail_requests_above_one);
+    assert_string_equal(config->mps_root, "/x");
     mig_dp_config_free(config);
 }
 
@@ -266,6 +296,7 @@ int main(void)
         cmocka_unit_test(F1_json_and_nothing),
         cmocka_unit_test(F1_unknown_keys_are_ignored_and_named),
         cmocka_unit_test(F1_what_is_wrong_has_a_place),
+        cmocka_unit_test(S3_S4_mps_settings),
         cmocka_unit_test(F2_flags_over_environment_over_file),
         cmocka_unit_test(F2_wrong_values_name_their_source),
         cmocka_unit_test(F2_all_flags_have_names),
