@@ -262,7 +262,7 @@ class DevicePluginRows(KubeletCase):
         self.machine.environment["BY_REGISTRY"] = "1"
         self.begin()
         self.sees(mig_1g__6gb=1, mig_2g__12gb=1)
-        self.assertEqual(self.plugin.stats()["registrations"], 2)
+        until(lambda: self.plugin.stats()["registrations"] == 2, self.plugin.stats)
         gi = re.search(r"MIG 2g.12gb\s+\d+\s+(\d+)", self.succeeds(self.machine.smi("mig", "-lgi")))
         self.destroy(0, gi.group(1))
         self.plugin.say("update")
