@@ -41,9 +41,13 @@ MARKS = ("migd", "mig-config", "clusterpolicies.nvidia.com")
 class Overlays(DaemonSetCase):
     nodes = ("node1",)
 
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.cluster.output("delete", "-k", str(DEPLOY), "--ignore-not-found")
+
     def setUp(self):
         self.addCleanup(self.uninstall)
-        self.cluster.output("delete", "-k", str(DEPLOY), "--ignore-not-found")
 
     def left(self):
         """Objects of migd that are there now."""
