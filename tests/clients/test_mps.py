@@ -126,9 +126,11 @@ class MpsCase(test_device_plugin.KubeletCase):
         """All of migd, as a power cut would; its MPS daemons are left."""
         pids = [int(pid) for pid in subprocess.run(["pgrep", "-P", str(self.process.pid)], text=True,
                                                    capture_output=True, check=False).stdout.split()]
-        os.kill(self.process.pid, signal.SIGSTOP)
-        for pid in [*pids, self.process.pid]:
-            os.kill(pid, signal.SIGKILL)
+        pids.append(self.process.pid)
+        # at once: a helper that sees its agent end would end the daemons in order
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in reversed(pids):
+                os.kill(pid, number)
         self.process.wait(WAIT_S)
 
     def shares_slices(self):
