@@ -5,6 +5,7 @@ Names of tests carry the rows of docs/compatibility.md."""
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,15 @@ def render(folder):
         one, at = json.JSONDecoder().raw_decode(text, at)
         objects += one["items"] if one["kind"] == "List" else [one]
     return objects
+
+
+def render_with(overlay, component):
+    with tempfile.TemporaryDirectory() as scratch:
+        resource = os.path.relpath(SOURCE / "deploy/overlays" / overlay, scratch)
+        part = os.path.relpath(SOURCE / "deploy/components" / component, scratch)
+        pathlib.Path(scratch, "kustomization.yaml").write_text(
+            f"resources: [{resource}]\ncomponents: [{part}]\n", encoding="utf-8")
+        return render(scratch)
 
 
 @unittest.skipUnless(KUBECTL.exists(), f"no {KUBECTL}: run tests/cluster/build-programs")
@@ -117,6 +127,36 @@ class Manifests(unittest.TestCase):
             self.assertEqual(environment["HOST_ROOT_MOUNT"], mount["mountPath"])
             self.assertEqual(mount["mountPropagation"], "HostToContainer")
 
+    # ---- the device plugin ----
+
+    def test_F3_the_named_config_map_may_be_read(self):
+        example = SOURCE / "deploy/components/plugin-configs/configmap.yaml"
+        name = re.search(r"^  name: (\S+)$",
+                         example.read_text(encoding="utf-8"), re.M).group(1)
+        for overlay in OVERLAYS:
+            with self.subTest(overlay):
+                objects = render_with(overlay, "plugin-configs")
+                daemonset, = self.find(objects, "DaemonSet")
+                self.assertEqual(self.environment(objects)["MIGD_PLUGIN_CONFIG_MAP"], name)
+                role, = self.find(objects, "Role")
+                self.assertEqual(role["metadata"]["namespace"], daemonset["metadata"]["namespace"])
+                verbs, = (rule["verbs"] for rule in role["rules"]
+                          if "configmaps" in rule["resources"])
+                self.assertLessEqual({"get", "list", "watch"}, set(verbs))
+
+    def test_K17_the_folder_of_plugins_is_mounted_where_the_kubelet_has_it(self):
+        folder = "/var/lib/kubelet/plugins_registry"
+        for overlay in OVERLAYS:
+            with self.subTest(overlay):
+                objects = render_with(overlay, "plugins-registry")
+                spec = self.pod(objects)["spec"]
+                self.assertEqual(self.environment(objects)["MIGD_PLUGIN_REGISTRATION"], "registry")
+                volume, = (one["name"] for one in spec["volumes"]
+                           if one.get("hostPath", {}).get("path") == folder)
+                mount, = (one for one in spec["containers"][0]["volumeMounts"]
+                          if one["name"] == volume)
+                self.assertEqual(mount["mountPath"], folder)
+
     # ---- pausing ----
 
     def test_O4_migd_does_not_send_itself_away(self):
@@ -129,12 +169,8 @@ class Manifests(unittest.TestCase):
 
     def test_O4_without_its_manager_it_is_paused_as_the_device_plugin(self):
         for overlay in OVERLAYS:
-            with self.subTest(overlay), tempfile.TemporaryDirectory() as scratch:
-                resource = os.path.relpath(SOURCE / "deploy/overlays" / overlay, scratch)
-                component = os.path.relpath(SOURCE / "deploy/components/paused-by-labels", scratch)
-                pathlib.Path(scratch, "kustomization.yaml").write_text(
-                    f"resources: [{resource}]\ncomponents: [{component}]\n", encoding="utf-8")
-                objects = render(scratch)
+            with self.subTest(overlay):
+                objects = render_with(overlay, "paused-by-labels")
                 pod = self.pod(objects)
                 self.assertEqual(pod["spec"]["nodeSelector"], {PAUSED + "device-plugin": "true"})
                 self.assertIn(pod["metadata"]["labels"]["app"], CLIENTS)
