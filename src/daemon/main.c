@@ -114,6 +114,8 @@ static int start_helper(const struct daemon_values *values, struct mig_helper_ch
             values->texts[values->texts[DAEMON_MPS_ROOT_CTR_PATH][0] ? DAEMON_MPS_ROOT_CTR_PATH
                                                                      : DAEMON_MPS_ROOT],
         .state_file = text_or_null(state_file),
+        .clients_file = text_or_null(values->texts[DAEMON_GPU_CLIENTS_FILE]),
+        .allow_reboot = daemon_value_is_true(values, DAEMON_WITH_REBOOT),
         .poll_interval_ms = (unsigned)daemon_value_ms(values, DAEMON_POLL_INTERVAL),
     };
 

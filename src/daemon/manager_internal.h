@@ -3,7 +3,7 @@
 #ifndef MIG_DAEMON_MANAGER_INTERNAL_H
 #define MIG_DAEMON_MANAGER_INTERNAL_H
 
-#include "daemon/clients_file.h"
+#include "config/clients_file.h"
 #include "daemon/file_watch.h"
 #include "daemon/local_node.h"
 #include "daemon/manager_role.h"
@@ -34,7 +34,7 @@ struct manager_role {
     unsigned open_handles;
     bool helper_lost;
     bool stepping, stopping, told_stopped, freed;
-    struct clients_file clients;
+    struct mig_clients_file clients;
     char boot_id[64];
 
     /* answers */

@@ -522,7 +522,7 @@ int manager_role_new(const struct manager_role_options *options, struct manager_
     role->open_handles = 2;
     read_boot_id(role);
     if (clients[0]) {
-        rc = clients_file_load(clients, &role->clients, error);
+        rc = mig_clients_file_load(clients, &role->clients, error);
     }
     if (rc == 0) {
         machine = machine_options(role);
@@ -561,7 +561,7 @@ void manager_role_free(struct manager_role *role)
     forget_tasks(role);
     mig_manager_free(role->machine);
     mig_node_free(role->node);
-    clients_file_release(&role->clients);
+    mig_clients_file_release(&role->clients);
     local_node_release(&role->local);
     uv_close((uv_handle_t *)&role->timer, handle_closed);
     uv_close((uv_handle_t *)&role->policy_timer, handle_closed);

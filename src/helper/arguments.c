@@ -42,6 +42,8 @@ static const struct field fields[] = {
     TEXT("cdi-hook", cdi_hook),
     TEXT("mps-dir", mps_dir),
     TEXT("state-file", state_file),
+    TEXT("clients-file", clients_file),
+    NUMBER("allow-reboot", allow_reboot),
     NUMBER("poll-interval-ms", poll_interval_ms),
     NUMBER("deadline-ms", deadline_ms),
     NUMBER("restart-max-ms", restart_max_ms),

@@ -52,8 +52,12 @@ struct mig_helper_options {
     /* For the management CDI spec: the driver's root and /dev's as the host sees them (NULL = as
      * the helper does), and nvidia-cdi-hook on the host. */
     const char *host_driver_root, *host_dev_root, *cdi_hook;
-    const char *mps_dir;       /* where MPS daemons have their files; /run/nvidia/mps */
-    const char *state_file;    /* nvidia-mig-manager's, below host_root; its usual override.conf */
+    const char *mps_dir;    /* where MPS daemons have their files; /run/nvidia/mps */
+    const char *state_file; /* nvidia-mig-manager's, below host_root; its usual override.conf */
+    /* What may be asked of the host, whatever the agent says: units that this GPU clients file
+     * names (NULL = none), and a reboot if not 0. */
+    const char *clients_file;
+    unsigned allow_reboot;
     unsigned poll_interval_ms; /* how often the driver is asked whether something changed; 300 */
     unsigned deadline_ms;      /* of one NVML call; 60,000 */
     unsigned restart_max_ms; /* longest wait before a helper that keeps ending is started; 5,000 */

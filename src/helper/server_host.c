@@ -10,6 +10,7 @@
 #include "base/command.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "config/clients_file.h"
 #include "helper/host.h"
 #include "helper/server.h"
 #include <errno.h>
@@ -116,6 +117,27 @@ static bool says(const char *output, const char *key, const char *const *values)
     return false;
 }
 
+/* Only what the administrator's file names: a started unit can be anything, as root. */
+static int check_unit(struct operation *operation)
+{
+    MIG_AUTO_CLIENTS_FILE struct mig_clients_file clients = {0};
+    const char *path = or_default(operation->options->clients_file, NULL);
+    int rc = path ? mig_clients_file_load(path, &clients, operation->error) : 0;
+
+    if (rc < 0) {
+        return rc;
+    }
+    for (size_t i = 0; i < clients.count; i++) {
+        if (strcmp(clients.services[i], operation->name) == 0) {
+            return 0;
+        }
+    }
+    rc = mig_error_set(operation->error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
+                       "'%.128s' is not among the services of the GPU clients file%s%s",
+                       operation->name, path ? " " : ", which is not set", path ? path : "");
+    return mig_error_hint(operation->error, rc, "name it there, and start migd again");
+}
+
 static int change_unit(struct operation *operation, bool start)
 {
     static const char *const absent[] = {"not-found", "masked", "error", "bad-setting", NULL};
@@ -126,6 +148,10 @@ static int change_unit(struct operation *operation, bool start)
 
     if (!mig_host_is_name(operation->name)) {
         return refuse_name("the name of a systemd unit", operation->name, operation->error);
+    }
+    rc = check_unit(operation);
+    if (rc < 0) {
+        return rc;
     }
     if (!has_systemd(operation->options)) {
         return no_systemd(operation);
@@ -144,6 +170,12 @@ static int reboot_host(struct operation *operation)
 {
     const char *const words[] = {"reboot", NULL};
 
+    if (operation->options->allow_reboot == 0) {
+        return mig_error_hint(operation->error,
+                              mig_error_set(operation->error, MIG_E_USAGE, MIG_DOMAIN_NONE, 0,
+                                            "migd was started without leave to reboot the host"),
+                              "start it with --with-reboot");
+    }
     return has_systemd(operation->options) ? systemctl(operation, "reboot", NULL)
                                            : run(operation, operation->options->host_root, words);
 }

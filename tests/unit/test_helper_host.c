@@ -300,6 +300,8 @@ static void test_arguments(void **state)
                     .cdi_dir = "/c",
                     .host_dev_root = "/d",
                     .cdi_hook = "/h",
+                    .clients_file = "/clients.yaml",
+                    .allow_reboot = 1,
                     .poll_interval_ms = 300,
                     .restart_max_ms = UINT32_MAX},
     };
@@ -324,6 +326,8 @@ static void test_arguments(void **state)
     assert_same_text(got.options.host_dev_root, given.options.host_dev_root);
     assert_same_text(got.options.cdi_hook, given.options.cdi_hook);
     assert_same_text(got.options.state_file, NULL);
+    assert_same_text(got.options.clients_file, given.options.clients_file);
+    assert_int_equal(got.options.allow_reboot, 1);
     assert_int_equal(got.options.poll_interval_ms, given.options.poll_interval_ms);
     assert_int_equal(got.options.deadline_ms, 0);
     assert_int_equal(got.options.restart_max_ms, given.options.restart_max_ms);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Names become words of a systemctl command, so they are checked as strictly as systemd would. */
-#include "daemon/clients_file.h"
+#include "config/clients_file.h"
 #include "base/cleanup.h"
 #include "config/document.h"
 #include <errno.h>
@@ -10,13 +10,13 @@
 
 MIG_DEFINE_CLEANUP(document, struct mig_document, mig_document_free)
 
-void clients_file_release(struct clients_file *file)
+void mig_clients_file_release(struct mig_clients_file *file)
 {
     for (size_t i = 0; i < file->count; i++) {
         free(file->services[i]);
     }
     free(file->services);
-    *file = (struct clients_file){0};
+    *file = (struct mig_clients_file){0};
 }
 
 /* What systemd allows in the name of a unit, and no '/': it becomes a word of a command. */
@@ -58,7 +58,7 @@ static int check_keys(const char *name, const struct mig_value *root, struct mig
     return 0;
 }
 
-static int read_services(const char *name, const struct mig_value *list, struct clients_file *ret,
+static int read_services(const char *name, const struct mig_value *list, struct mig_clients_file *ret,
                          struct mig_error *error)
 {
     if (list->kind == MIG_VALUE_NULL) {
@@ -69,10 +69,10 @@ static int read_services(const char *name, const struct mig_value *list, struct 
                                   "systemd-services has to be a list, found %s",
                                   mig_value_kind_name(list->kind));
     }
-    if (list->count > CLIENTS_FILE_SERVICES_MAX) {
+    if (list->count > MIG_CLIENTS_FILE_SERVICES_MAX) {
         return mig_position_error(error, MIG_E_CONFIG, name, list->position,
                                   "%u services, at most %u are possible", list->count,
-                                  CLIENTS_FILE_SERVICES_MAX);
+                                  MIG_CLIENTS_FILE_SERVICES_MAX);
     }
     ret->services = calloc(list->count + 1, sizeof(*ret->services));
     for (uint32_t i = 0; ret->services && i < list->count; i++) {
@@ -95,7 +95,7 @@ static int read_services(const char *name, const struct mig_value *list, struct 
     return 0;
 }
 
-int clients_file_parse(const char *name, const char *text, size_t size, struct clients_file *ret,
+int mig_clients_file_parse(const char *name, const char *text, size_t size, struct mig_clients_file *ret,
                        struct mig_error *error)
 {
     MIG_CLEANUP(cleanup_document) struct mig_document *document = NULL;
@@ -103,7 +103,7 @@ int clients_file_parse(const char *name, const char *text, size_t size, struct c
     const struct mig_pair *services;
     int rc = mig_document_parse(name, text, size, &document, error);
 
-    *ret = (struct clients_file){0};
+    *ret = (struct mig_clients_file){0};
     if (rc < 0) {
         return rc;
     }
@@ -120,18 +120,18 @@ int clients_file_parse(const char *name, const char *text, size_t size, struct c
         rc = read_services(name, services->value, ret, error);
     }
     if (rc < 0) {
-        clients_file_release(ret);
+        mig_clients_file_release(ret);
     }
     return rc;
 }
 
-int clients_file_load(const char *path, struct clients_file *ret, struct mig_error *error)
+int mig_clients_file_load(const char *path, struct mig_clients_file *ret, struct mig_error *error)
 {
     MIG_AUTO_FREE char *text = NULL;
     size_t size;
     int rc;
 
-    *ret = (struct clients_file){0};
+    *ret = (struct mig_clients_file){0};
     rc = mig_document_read_file(path, &text, &size, error);
-    return rc < 0 ? rc : clients_file_parse(path, text, size, ret, error);
+    return rc < 0 ? rc : mig_clients_file_parse(path, text, size, ret, error);
 }
