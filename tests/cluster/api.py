@@ -60,30 +60,42 @@ class Api:
         context.load_cert_chain(str(pki / "admin.crt"), str(pki / "admin.key"))
         self.connection = Connection(pid, context)
 
-    def call(self, method, path, body=None, content_type="application/json"):
-        """The document that is answered; raises Refused. A connection that went away is made anew."""
+    def exchange(self, method, path, body=None, content_type="application/json"):
+        """Status and text of the answer. A connection that went away is made anew."""
         headers = {"Content-Type": content_type} if body is not None else {}
         data = json.dumps(body) if body is not None else None
         for attempt in (1, 2):
             try:
                 self.connection.request(method, path, data, headers)
                 response = self.connection.getresponse()
-                text = response.read()
-                break
+                return response.status, response.read()
             except (OSError, http.client.HTTPException):
                 self.connection.close()
                 if attempt == 2:
                     raise
+        raise AssertionError("unreachable")
+
+    def call(self, method, path, body=None, content_type="application/json"):
+        """The document that is answered; raises Refused."""
+        status, text = self.exchange(method, path, body, content_type)
         try:
             document = json.loads(text)
         except ValueError:
             document = {"message": text.decode(errors="replace")}
-        if response.status >= 300:
-            raise Refused(response.status, document)
+        if status >= 300:
+            raise Refused(status, document)
         return document
 
     def get(self, path):
         return self.call("GET", path)
+
+    def history(self, path, name, version):
+        """Each state of an object after a version, in order: a watch from there, cut after a second."""
+        query = f"watch=true&timeoutSeconds=1&resourceVersion={version}&fieldSelector=metadata.name={name}"
+        status, text = self.exchange("GET", f"{path}?{query}")
+        if status >= 300:
+            raise Refused(status, {"message": text.decode(errors="replace")})
+        return [json.loads(line)["object"] for line in text.splitlines()]
 
     def patch(self, path, body):
         return self.call("PATCH", path, body, MERGE)
