@@ -56,7 +56,7 @@ static bool has_file(const char *name)
     return access(file_of(name), F_OK) == 0;
 }
 
-static void write_down(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static void write_down(const char *format, ...)
 {
     char text[512];
     va_list arguments;
