@@ -58,8 +58,8 @@ static int check_keys(const char *name, const struct mig_value *root, struct mig
     return 0;
 }
 
-static int read_services(const char *name, const struct mig_value *list, struct mig_clients_file *ret,
-                         struct mig_error *error)
+static int read_services(const char *name, const struct mig_value *list,
+                         struct mig_clients_file *ret, struct mig_error *error)
 {
     if (list->kind == MIG_VALUE_NULL) {
         return 0;
@@ -95,8 +95,8 @@ static int read_services(const char *name, const struct mig_value *list, struct 
     return 0;
 }
 
-int mig_clients_file_parse(const char *name, const char *text, size_t size, struct mig_clients_file *ret,
-                       struct mig_error *error)
+int mig_clients_file_parse(const char *name, const char *text, size_t size,
+                           struct mig_clients_file *ret, struct mig_error *error)
 {
     MIG_CLEANUP(cleanup_document) struct mig_document *document = NULL;
     const struct mig_value *root;
