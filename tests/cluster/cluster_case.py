@@ -224,7 +224,16 @@ class TestCluster:
     def power_on(self, node):
         """Starts a node that is down. Disks are as they were; /run, processes and the GPUs are not."""
         self.migemu(node, "reboot")
-        self.tell(f"start {node}")
+        refused = []
+
+        def is_started():  # not while the kernel still takes down what was there before
+            try:
+                self.tell(f"start {node}")
+            except RuntimeError as error:
+                refused.append(error)
+                return False
+            return True
+        until(is_started, lambda: refused[-1], 20, 0.3)
         until(lambda: self.on(node, "true").returncode == 0, f"{node} does not boot", 30)
 
     def power_cycle(self, node):

@@ -38,8 +38,14 @@ class Program:
                                             stderr=log, env=self.environment,
                                             preexec_fn=self.before, start_new_session=True)
         self.starts += 1
-        if self.after:
-            self.after(self.process)
+        try:
+            if self.after:
+                self.after(self.process)
+        except Exception:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+            raise
 
     @property
     def pid(self):
@@ -124,8 +130,11 @@ class Supervisor:
         program = self.programs[words[1]]
         if words[0] == "start":
             program.wanted = True
-            if not program.process:
-                program.start()
+            try:
+                if not program.process:
+                    program.start()
+            except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+                return f"failed: {error}"
         elif words[0] in ("stop", "kill"):
             program.wanted = words[0] == "kill"
             if program.process:
