@@ -9,7 +9,7 @@ import re
 import unittest
 
 from cluster_case import MIGD_ARCHIVE, ClusterCase, NodeProcess, until
-from layout import API_URL, BUILD, SOURCE
+from layout import API_URL, BUILD, PROXY_URL, SOURCE
 
 MIGD = os.environ.get("MIGD_PROGRAM", str(BUILD / "src/daemon/migd"))
 CONFIG = SOURCE / "examples/config.yaml"
@@ -142,6 +142,17 @@ class DevicePluginCase(MigdCase):
         named = {{"small": SMALL, "large": LARGE}[name]: count for name, count in wanted.items()}
         until(lambda: self.allocatable() == named,
               lambda: f"{named}, but {self.allocatable()}\n{self.log()}")
+
+
+class ProxyCase(MigdCase):
+    """migd reaches the API server through the proxy that makes faults; there are none at first."""
+    server = PROXY_URL
+
+    def setUp(self):
+        super().setUp()
+        self.cluster.start_proxy()
+        self.cluster.faults()
+        self.addCleanup(self.cluster.faults)
 
 
 @unittest.skipUnless(MIGD_ARCHIVE.exists(), f"no {MIGD_ARCHIVE}: make image")

@@ -13,8 +13,8 @@ import time
 import pki
 from api import Refused
 from cluster_case import until
-from layout import API_ADDRESS, PROXY_PORT, PROXY_URL
-from migd_case import NAMESPACE, MigdCase
+from layout import API_ADDRESS, PROXY_PORT
+from migd_case import NAMESPACE, ProxyCase
 from moment import Moment
 
 NODES = "WATCH /api/v1/nodes"
@@ -27,14 +27,9 @@ MAP_TEXT = ("version: v1\nmig-configs:\n  mine:\n    - {devices: all, mig-enable
             "mig-devices: {%s}}\n")
 
 
-class Connections(MigdCase):
-    server = PROXY_URL
-
+class Connections(ProxyCase):
     def setUp(self):
         super().setUp()
-        self.cluster.start_proxy()
-        self.cluster.faults()
-        self.addCleanup(self.cluster.faults)
         self.moment = Moment(self.cluster.layout.path("nodes", self.node, "moment"))
         self.ahead_s = 0
 

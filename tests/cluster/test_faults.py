@@ -10,8 +10,7 @@ import signal
 import time
 
 from cluster_case import until
-from layout import PROXY_URL
-from migd_case import FINAL, MESSAGE, STATE, MigdCase
+from migd_case import FINAL, MESSAGE, STATE, ProxyCase
 
 SEED = int(os.environ.get("MIGD_SEED", "1"))
 ROUNDS = int(os.environ.get("MIGD_ROUNDS", "12"))
@@ -23,15 +22,7 @@ NODE = "/api/v1/nodes/*"
 SLOW = ("gi-create-ms=30", "gi-destroy-ms=30", "ci-create-ms=10", "ci-destroy-ms=10", "mode-ms=80")
 
 
-class Faults(MigdCase):
-    server = PROXY_URL
-
-    def setUp(self):
-        super().setUp()
-        self.cluster.start_proxy()
-        self.cluster.faults()
-        self.addCleanup(self.cluster.faults)
-
+class Faults(ProxyCase):
     def assert_in_place(self, name, limit_s=60):
         self.apply(name, limit_s=limit_s)
         self.assertEqual(self.geometry(), GEOMETRIES[name])
